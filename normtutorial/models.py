@@ -1,0 +1,103 @@
+"""The networks of the book."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from .parametrizations import WeightNormLinear
+
+__all__ = ["MLP", "init_normal_"]
+
+
+class MLP(nn.Sequential):
+    r"""Flatten, then linear, normalization and activation in turn; the last linear alone.
+
+    The children are named ``flatten, linear1, norm1, act1, linear2, ...``, so that probes can name
+    what they look at. The normalization comes before the activation, as in the papers.
+
+    Args:
+        widths: features from input to output, at least two.
+        norm: makes the normalization of a layer from its number of features, such as
+            :class:`~normtutorial.BatchNorm` or ``partial(GroupNorm, 8)``. None for none.
+        linear: makes the linear layers, such as :class:`~normtutorial.WeightNormLinear`.
+        activation: makes the activations.
+
+    Shape:
+        - Input :math:`(N, *)` of ``widths[0]`` numbers each; output :math:`(N,` ``widths[-1]``:math:`)`.
+
+    Raises:
+        ValueError: fewer than two widths, or one that is not positive.
+
+    Example:
+        >>> print(*MLP((784, 32, 10), norm=nn.LayerNorm)._modules)
+        flatten linear1 norm1 act1 linear2
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        norm: Callable[[int], nn.Module] | None = None,
+        *,
+        linear: Callable[[int, int], nn.Module] = nn.Linear,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(
+                f"MLP expects the widths from input to output, at least two and all positive; got "
+                f"{tuple(widths)}."
+            )
+        layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+        for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+            layers[f"linear{i}"] = linear(before, after)
+            if i < len(widths) - 1:
+                if norm is not None:
+                    layers[f"norm{i}"] = norm(after)
+                layers[f"act{i}"] = activation()
+        super().__init__(layers)
+
+
+@torch.no_grad()
+def init_normal_(
+    model: nn.Module, std: float | str = "he", *, generator: torch.Generator | None = None
+) -> nn.Module:
+    r"""Draw every weight from :math:`N(0, \text{std}^2)` and set every bias to 0, in place.
+
+    Args:
+        model: its linear, convolution and weight-normalized layers are set.
+        std: a number; ``"he"`` is :math:`\sqrt{2 / \text{fan\_in}}`, ``"xavier"`` is
+            :math:`\sqrt{2 / (\text{fan\_in} + \text{fan\_out})}`.
+        generator: None draws from torch's global one.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: an unknown name, or a std that is not positive.
+
+    Example:
+        >>> layer = init_normal_(nn.Linear(10_000, 10), "he")
+        >>> 0.0135 < layer.weight.std().item() < 0.0148  # sqrt(2 / 10 000) = 0.0141
+        True
+
+    References:
+        Glorot and Bengio 2010, equation 12 (its variance); He et al. 2015, equation 10.
+    """
+    if std not in ("he", "xavier") and not (isinstance(std, (int, float)) and std > 0):
+        raise ValueError(f'init_normal_ expects a positive std, "he" or "xavier"; got {std!r}.')
+    for module in model.modules():
+        if isinstance(module, WeightNormLinear):
+            weight = module.weight_v
+        elif isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
+            weight = module.weight
+        else:
+            continue
+        fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
+        scale = {"he": (2 / fan_in) ** 0.5, "xavier": (2 / (fan_in + fan_out)) ** 0.5}.get(std, std)  # type: ignore[arg-type]
+        weight.normal_(0, scale, generator=generator)  # type: ignore[arg-type]
+        if isinstance(module, WeightNormLinear):
+            module.weight_g.copy_(weight.norm(dim=1, keepdim=True))
+        if module.bias is not None:
+            module.bias.zero_()
+    return model

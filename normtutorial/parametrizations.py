@@ -1,0 +1,181 @@
+"""Weight norm: what acts on the weights of a layer, not on its activations."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from . import functional as NF
+
+__all__ = ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
+
+
+class _WeightNorm(nn.Module):
+    """``forward`` is the parametrization, ``right_inverse`` finds ``g, v`` for a given weight."""
+
+    def __init__(self, dim: int | None) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        return NF.weight_norm(v, g, self.dim)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return NF.lengths(weight, self.dim), weight
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) -> nn.Module:
+    r"""Let ``module`` learn the length and the direction of a weight apart.
+
+    .. math:: w = g \frac{v}{\lVert v \rVert}
+
+    The module computes the same function as before: ``v`` starts as the weight, ``g`` as its
+    lengths. As in :func:`torch.nn.utils.parametrizations.weight_norm` they are the parameters
+    ``parametrizations.<name>.original0`` (``g``) and ``original1`` (``v``), and
+    :func:`torch.nn.utils.parametrize.remove_parametrizations` undoes it.
+
+    Args:
+        module: any module with a parameter ``name``. It is changed in place.
+        name: the parameter.
+        dim: the dimension to *keep*: 0 gives each output unit of a linear or convolution layer its
+            own length; None takes the whole tensor as one vector.
+
+    Returns:
+        ``module``.
+
+    Raises:
+        ValueError: no such parameter, no such ``dim``, or a slice of length zero.
+
+    Example:
+        >>> layer = weight_norm(nn.Linear(3, 2))
+        >>> {name: tuple(p.shape) for name, p in layer.named_parameters()}["bias"]
+        (2,)
+        >>> layer.parametrizations.weight.original0.shape
+        torch.Size([2, 1])
+
+    References:
+        Salimans and Kingma, "Weight normalization", 2016. Chapter "Weight norm".
+    """
+    if not isinstance(getattr(module, name, None), Tensor):
+        names = ", ".join(n for n, _ in module.named_parameters(recurse=False)) or "none"
+        raise ValueError(
+            f"weight_norm expects the name of a parameter of {type(module).__name__}; got {name!r}. "
+            f"It has: {names}."
+        )
+    NF.lengths(getattr(module, name), dim)  # complain before anything is changed
+    # unsafe=True: torch would otherwise run the parametrization once, which fails on `meta`.
+    parametrize.register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    return module
+
+
+class WeightNormLinear(nn.Module):
+    r"""A linear layer whose weight is stored as direction and length.
+
+    .. math:: y = x\, W^\top + b, \qquad W_{i:} = g_i \frac{v_{i:}}{\lVert v_{i:} \rVert}
+
+    It starts as ``nn.Linear`` does: the same random weight and bias, :math:`g_i = \lVert v_{i:}
+    \rVert`. Its ``state_dict`` loads into ``torch.nn.utils.parametrizations.weight_norm(
+    nn.Linear(...))``.
+
+    Args:
+        in_features: :math:`D_\text{in}`.
+        out_features: :math:`D_\text{out}`.
+        bias: False learns no ``bias``.
+        device, dtype: of the parameters.
+
+    Shape:
+        - Input :math:`(*, D_\text{in})`, output :math:`(*, D_\text{out})`.
+        - ``weight_v``: :math:`(D_\text{out}, D_\text{in})`; ``weight_g``: :math:`(D_\text{out}, 1)`;
+          ``bias``: :math:`(D_\text{out})`.
+
+    Example:
+        >>> layer = WeightNormLinear(3, 2)
+        >>> torch.allclose(layer.weight.norm(dim=1, keepdim=True), layer.weight_g)
+        True
+
+    References:
+        Salimans and Kingma, "Weight normalization", 2016, equation 2.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        linear = nn.Linear(in_features, out_features, bias, device, dtype)
+        self.weight_g = nn.Parameter(NF.lengths(linear.weight.detach(), 0))
+        self.weight_v = linear.weight
+        self.bias = linear.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that is multiplied with, shape :math:`(D_\\text{out}, D_\\text{in})`."""
+        return NF.weight_norm(self.weight_v, self.weight_g)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+@torch.no_grad()
+def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
+    r"""Set lengths and biases so that every pre-activation has mean 0 and variance 1 on ``x``.
+
+    .. math:: g_i \leftarrow g_i / \sigma_i, \qquad b_i \leftarrow (b_i - \mu_i) / \sigma_i
+
+    where :math:`\mu_i, \sigma_i` are those of unit :math:`i`'s pre-activation over the batch. The
+    layers are visited in the order of the forward pass, each on what its predecessors now give.
+    What batch norm does in every step, this does once.
+
+    Args:
+        model: its :class:`WeightNormLinear` layers are changed in place; all need a bias.
+        x: one batch of inputs, shape :math:`(N, *)`.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: no such layer, no bias, or a unit that gives one value for all of ``x``.
+
+    References:
+        Salimans and Kingma 2016, section 3, equations 5 and 6.
+    """
+    layers = [m for m in model.modules() if isinstance(m, WeightNormLinear)]
+    if not layers or any(layer.bias is None for layer in layers):
+        raise ValueError("data_dependent_init_ expects WeightNormLinear layers, each with a bias.")
+
+    def rescale(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        assert isinstance(layer, WeightNormLinear) and layer.bias is not None
+        var, mean = torch.var_mean(output.flatten(0, -2), dim=0, correction=0)
+        if not (var > 0).all():
+            raise ValueError(
+                f"data_dependent_init_ expects every unit to vary over the batch; {layer} has "
+                f"{int((var <= 0).sum())} that do not. Use a larger batch."
+            )
+        std = var.sqrt()
+        layer.weight_g.div_(std[:, None])
+        layer.bias.sub_(mean).div_(std)
+        return (output - mean) / std
+
+    handles = [layer.register_forward_hook(rescale) for layer in layers]
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return model
