@@ -1,0 +1,46 @@
+# `make book` and `make test` are the two that matter. `make help` lists all.
+SHELL = /bin/sh
+BIN = .venv/bin
+PYTHON ?=
+JOBS ?= 2
+CHAPTER ?=
+
+# Small networks are fastest with one thread. Bars have no place in stored or compared outputs.
+OMP_NUM_THREADS ?= 1
+export OMP_NUM_THREADS
+export NORMTUTORIAL_PROGRESS = 0
+ifneq ($(NORMTUTORIAL_DATA),)
+export NORMTUTORIAL_DATA := $(abspath $(NORMTUTORIAL_DATA))
+endif
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+venv:  ## make .venv, or make it again when requirements.txt has changed; PYTHON=... picks a Python
+	@PYTHON="$(PYTHON)" .ci/venv
+
+book: venv  ## build the book from its stored outputs
+	@rm -rf _build
+	@$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
+	@$(BIN)/python tests/web/check_html.py _build/html
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+test: venv  ## unit tests, and every chapter again; JOBS=4 for four at once
+	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope
+
+lint: venv  ## ruff, and a type checker on normtutorial/
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=batch_norm for one
+	@$(BIN)/python book/_ext/refresh.py $(CHAPTER)
+
+lab: venv  ## open the chapters in JupyterLab
+	@env -u NORMTUTORIAL_PROGRESS -u OMP_NUM_THREADS $(BIN)/jupyter lab book
+
+clean:  ## remove what was built and cached, but not .venv
+	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+.PHONY: help venv book test lint refresh lab clean

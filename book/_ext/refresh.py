@@ -1,0 +1,104 @@
+"""Execute chapters in place and store their outputs: ``make refresh [CHAPTER=batch_norm]``.
+
+The only writer of outputs. A chapter is written when it ran through without a word on stderr, whole
+or not at all.
+"""
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+BOOK = Path(__file__).parents[1]
+CELL_SECONDS = 900
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+METADATA = {
+    "kernelspec": {
+        "name": "python3",
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+    },
+    "language_info": {"name": "python"},
+}
+
+
+class RefreshError(Exception):
+    """Why a chapter was not stored."""
+
+
+class ThisPython(KernelSpecManager):
+    """Knows one kernel, this Python's, whatever else is installed for the user."""
+
+    ensure_native_kernel = True
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        from ipykernel.kernelspec import RESOURCES
+
+        return {"python3": RESOURCES}
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Leave nothing in a notebook that another run would change."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        cell.setdefault("id", f"cell-{number:03d}")
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                raise RefreshError(f"cell {number} wrote to stderr:\n{output.text}")
+
+
+def refresh(path: Path) -> float:
+    """Execute one notebook in place. Returns the seconds it took."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_SECONDS,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.create_kernel_manager()
+    client.km.kernel_spec_manager = ThisPython()
+    start = time.perf_counter()
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise RefreshError(ANSI.sub("", str(error)).strip()) from None
+    seconds = time.perf_counter() - start
+    tidy(notebook)
+    partial = path.with_suffix(".partial")
+    nbformat.write(notebook, partial)
+    os.replace(partial, path)
+    return seconds
+
+
+def main(names: list[str]) -> int:
+    known = {path.stem: path for path in sorted(BOOK.glob("*.ipynb"))}
+    if unknown := [name for name in names if name not in known]:
+        print(f"No chapter {', '.join(unknown)}; there are {', '.join(known)}.", file=sys.stderr)
+        return 2
+    os.environ.pop("MPLBACKEND", None)  # figures are drawn inline
+    os.environ["NORMTUTORIAL_PROGRESS"] = "0"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    failed = 0
+    for name in names or known:
+        try:
+            print(f"{name:20s} {refresh(known[name]):6.1f} s", flush=True)
+        except RefreshError as error:
+            failed += 1
+            print(f"{name:20s} not stored: {error}", file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,427 @@
+"""The data room, without a network: tiny archives play MNIST, a local server plays its mirror."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import os
+import struct
+import subprocess
+import sys
+import threading
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from normtutorial import data as room
+from normtutorial.data import DataError, ImageData, cache_dir, locate, mnist
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+SHAPES = {
+    IMAGES: (6, 28, 28),
+    LABELS: (6,),
+    "t10k-images-idx3-ubyte": (4, 28, 28),
+    "t10k-labels-idx1-ubyte": (4,),
+}
+
+
+def idx(shape, magic=None, payload=None):
+    size = torch.Size(shape).numel()
+    payload = bytes(i % 10 for i in range(size)) if payload is None else payload
+    header = struct.pack(f">{1 + len(shape)}I", magic or 0x0800 + len(shape), *shape)
+    return header + payload
+
+
+ARCHIVES = {name: gzip.compress(idx(shape), mtime=0) for name, shape in SHAPES.items()}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """Tiny archives are the right ones, the cache is empty, and there is no network."""
+    table = {
+        name: (shape, *(hashlib.md5(c).hexdigest() for c in (ARCHIVES[name], idx(shape))))
+        for name, shape in SHAPES.items()
+    }
+    monkeypatch.setattr(room, "_FILES", table)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NORMTUTORIAL_PROGRESS", "0")
+    for name in "NORMTUTORIAL_DATA", "NORMTUTORIAL_SOURCE":
+        monkeypatch.delenv(name, raising=False)
+
+    def no_network(url, timeout):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Ten synthetic digits in place of 70 000, from glyphs that need no fonts."""
+    glyphs = torch.linspace(-3, 3, 84).expand(10, 2, 84, 84)
+    draw = room._draw
+    monkeypatch.setattr(room, "_glyphs", lambda: glyphs)
+    fewer = {60_000: 6, 10_000: 4}
+    monkeypatch.setattr(room, "_draw", lambda g, count, seed: draw(g, fewer[count], seed))
+
+
+def fill(root, **changed):
+    """The four archives under ``root``; a changed one is bytes, or None to leave it out."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    for name, archive in (ARCHIVES | changed).items():
+        if archive is not None:
+            (raw / f"{name}.gz").write_bytes(archive)
+    return raw
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# What comes back
+
+
+def test_images_and_labels_have_the_promised_form(tmp_path):
+    fill(tmp_path)
+    data = mnist(root=tmp_path, device="cpu")
+    assert data.source == "mnist"
+    assert data.train_images.shape == (6, 1, 28, 28) and data.test_images.shape == (4, 1, 28, 28)
+    assert data.train_images.dtype == torch.float32 and data.train_labels.dtype == torch.int64
+    assert data.train_labels.tolist() == [0, 1, 2, 3, 4, 5]
+    expected = torch.arange(28) % 10 / 255
+    torch.testing.assert_close(data.train_images[0, 0, 0], expected, rtol=0, atol=0)
+
+
+def test_the_device_is_cuda_only_where_there_is_cuda(tmp_path, monkeypatch):
+    fill(tmp_path)
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    assert mnist(root=tmp_path).train_images.device.type == there
+    assert mnist(root=tmp_path, device="cpu").to("meta").test_labels.device.type == "meta"
+
+
+def test_a_subset_takes_the_first_rows_and_keeps_the_test_split(tmp_path):
+    fill(tmp_path)
+    data = mnist(root=tmp_path, device="cpu")
+    few = data.subset(2)
+    assert few.train_labels.tolist() == [0, 1] and len(few.test_images) == 4
+    assert len(data.subset(2, 3).test_labels) == 3
+    assert repr(few).startswith("ImageData(mnist: 2 training and 4 test images")
+
+
+@pytest.mark.parametrize("train, test", [(0, 1), (7, 1), (1, 5), (-1, None)])
+def test_a_subset_larger_than_the_data_is_refused(tmp_path, train, test):
+    fill(tmp_path)
+    with pytest.raises(ValueError, match="subset expects (train|test) between 1 and"):
+        mnist(root=tmp_path).subset(train, test)
+
+
+# Where it looks
+
+
+def test_the_files_are_found_by_root_by_variable_and_in_the_cache(tmp_path, monkeypatch):
+    fill(tmp_path / "root")
+    fill(cache_dir())
+    assert locate(tmp_path / "root") == tmp_path / "root" / "MNIST" / "raw"
+    assert locate() == cache_dir() / "MNIST" / "raw"
+    monkeypatch.setenv("NORMTUTORIAL_DATA", str(tmp_path / "root"))
+    assert locate() == tmp_path / "root" / "MNIST" / "raw"
+    assert mnist("mnist").source == "mnist"
+
+
+def test_unpacked_files_will_do(tmp_path):
+    raw = fill(tmp_path, **dict.fromkeys(ARCHIVES))
+    for name, shape in SHAPES.items():
+        (raw / name).write_bytes(idx(shape))
+    assert mnist("mnist", root=tmp_path).source == "mnist"
+
+
+def test_reading_writes_nothing(tmp_path):
+    fill(tmp_path / "root")
+    before = tree(tmp_path)
+    mnist(root=tmp_path / "root")
+    assert tree(tmp_path) == before
+
+
+def test_no_files_anywhere_is_not_a_fault_of_locate():
+    assert locate() is None
+
+
+def test_a_root_without_files_fails_for_mnist_and_is_passed_over_by_auto(tmp_path):
+    fill(cache_dir())
+    with pytest.raises(DataError, match=r"expects four archives in .*raw; missing: train-images"):
+        mnist("mnist", root=tmp_path / "typo")
+    assert mnist("auto", root=tmp_path / "typo").source == "mnist"
+
+
+@pytest.mark.parametrize("source", ["auto", "mnist"])
+def test_one_missing_archive_of_four_is_named(tmp_path, source):
+    fill(tmp_path, **{LABELS: None})
+    with pytest.raises(DataError, match=r"missing: train-labels-idx1-ubyte\.gz\. Copy"):
+        mnist(source, root=tmp_path)
+
+
+def test_an_unknown_source_lists_the_known_ones(monkeypatch):
+    with pytest.raises(ValueError, match="one of auto, mnist, synthetic; got 'fashion'"):
+        mnist("fashion")
+    monkeypatch.setenv("NORMTUTORIAL_SOURCE", "fashion")
+    with pytest.raises(ValueError, match="got 'fashion'"):
+        mnist()
+
+
+# What can be wrong with a file
+
+
+FAULTS = {
+    "truncated": (IMAGES, ARCHIVES[IMAGES][:-9], "it is truncated, at"),
+    "empty": (IMAGES, b"", "it is truncated: its header"),
+    "a web page": (LABELS, b"<!DOCTYPE html>", "not a gzip archive; it begins with b'<!DOCTYPE"),
+    "damaged": (IMAGES, ARCHIVES[IMAGES][:-8] + bytes(8), "it is damaged"),
+    "altered": (
+        LABELS,
+        gzip.compress(idx((6,), payload=bytes(6))),
+        "it has been altered: its MD5 is",
+    ),
+    "magic": (LABELS, gzip.compress(idx((6,), magic=0x0D01)), "magic number is 0x0d01, not 0x0801"),
+    "swapped": (LABELS, ARCHIVES[IMAGES], "magic number is 0x0803, not 0x0801"),
+    "count": (LABELS, gzip.compress(idx((5,))), r"announces 5 items, shape \(5,\), not \(6,\)"),
+    "short": (LABELS, gzip.compress(idx((6,), payload=bytes(4))), "is truncated: 4 bytes"),
+    "long": (LABELS, gzip.compress(idx((6,), payload=bytes(9))), "is too long: 9 bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("source", ["auto", "mnist"])
+def test_a_bad_file_is_named_explained_and_left_alone(tmp_path, source, fault):
+    name, content, message = FAULTS[fault]
+    raw = fill(tmp_path, **{name: content})
+    with pytest.raises(DataError, match=rf"{name}\.gz: .*{message}.*put the original there"):
+        mnist(source, root=tmp_path)
+    assert (raw / f"{name}.gz").read_bytes() == content
+
+
+def test_a_bad_file_in_the_cache_is_not_passed_over_either():
+    fill(cache_dir(), **{IMAGES: b"oops"})
+    with pytest.raises(DataError, match="not a gzip archive"):
+        mnist()
+
+
+def test_a_truncated_unpacked_file_is_named(tmp_path):
+    raw = fill(tmp_path, **{IMAGES: None})
+    (raw / IMAGES).write_bytes(idx(SHAPES[IMAGES])[:-1])
+    with pytest.raises(DataError, match=rf"{IMAGES}: it is truncated: 4703 bytes"):
+        mnist(root=tmp_path)
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    raw = fill(tmp_path, **{IMAGES: None})
+    (raw / f"{IMAGES}.gz").mkdir()
+    with pytest.raises(DataError, match=rf"{IMAGES}\.gz: it cannot be read \(Is a directory\)"):
+        mnist(root=tmp_path)
+
+
+@pytest.mark.parametrize("method", ["stat", "read_bytes"])
+def test_a_file_that_must_not_be_read_is_named(tmp_path, monkeypatch, method):
+    raw = fill(tmp_path)
+
+    def forbidden(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(raw), method, forbidden)
+    with pytest.raises(DataError, match=r"idx3-ubyte\.gz: it cannot be read \(Permission denied\)"):
+        mnist(root=tmp_path)
+
+
+# The download
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A folder that a local server offers as the only mirror."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    for name, archive in ARCHIVES.items():
+        (folder / f"{name}.gz").write_bytes(archive)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=folder)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        monkeypatch.setattr(room, "MIRRORS", (f"http://127.0.0.1:{server.server_port}/",))
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield folder
+        server.shutdown()
+
+
+def test_a_download_fills_the_cache_once(mirror, capsys):
+    assert mnist("mnist").source == "mnist"
+    raw = cache_dir() / "MNIST" / "raw"
+    assert tree(raw) == {f"{name}.gz" for name in ARCHIVES}
+    for path in mirror.iterdir():
+        path.unlink()
+    assert mnist("mnist").source == "mnist"
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_download_fetches_only_what_is_missing(mirror):
+    fill(cache_dir(), **{LABELS: None})
+    for name in ARCHIVES.keys() - {LABELS}:
+        (mirror / f"{name}.gz").unlink()
+    assert mnist("mnist").source == "mnist"
+
+
+def test_two_downloads_at_once_do_not_disturb_each_other(mirror):
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(mnist, ["mnist", "mnist"]))
+    assert [data.source for data in results] == ["mnist", "mnist"]
+    assert tree(cache_dir() / "MNIST" / "raw") == {f"{name}.gz" for name in ARCHIVES}
+
+
+def test_a_download_with_the_wrong_checksum_never_becomes_a_file(mirror):
+    (mirror / f"{LABELS}.gz").write_bytes(b"<html>please log in</html>")
+    with pytest.raises(DataError, match=r"could not download .*gave 26 bytes with the wrong MD5"):
+        mnist("mnist")
+    assert tree(cache_dir() / "MNIST" / "raw") == {f"{IMAGES}.gz"}
+
+
+def test_an_interrupted_download_leaves_nothing_behind(mirror, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mnist("mnist")
+    assert tree(cache_dir() / "MNIST" / "raw") == set()
+
+
+def test_the_second_mirror_serves_when_the_first_does_not(mirror, monkeypatch):
+    monkeypatch.setattr(room, "MIRRORS", ("http://127.0.0.1:1/", *room.MIRRORS))
+    assert mnist("mnist").source == "mnist"
+
+
+def test_a_mirror_that_does_not_answer_is_given_up(monkeypatch):
+    asked, done = [], threading.Event()
+
+    def silent(url, timeout):
+        asked.append(url)
+        done.wait(10)
+        raise OSError
+
+    monkeypatch.setattr(room, "TIMEOUT", 0.05)
+    monkeypatch.setattr(urllib.request, "urlopen", silent)
+    with pytest.raises(DataError, match=r"no answer in 0\.05 seconds"):
+        mnist("mnist")
+    done.set()
+    assert len(asked) == len(room.MIRRORS)
+
+
+def test_mnist_alone_without_a_network_says_what_to_do():
+    with pytest.raises(DataError, match=r"Name or service not known.*NORMTUTORIAL_DATA"):
+        mnist("mnist")
+
+
+# Synthetic digits
+
+
+def test_synthetic_digits_stand_in_with_one_line_that_says_why(few, capsys):
+    data = mnist()
+    assert data.source == "synthetic" and data.train_images.shape == (6, 1, 28, 28)
+    line = "Synthetic digits stand in for MNIST, which could not be downloaded.\n"
+    assert capsys.readouterr() == (line, "")
+
+
+def test_synthetic_digits_can_be_asked_for_even_beside_a_damaged_file(few, capsys, tmp_path):
+    fill(tmp_path, **{LABELS: b"oops"})
+    assert mnist("synthetic", root=tmp_path).source == "synthetic"
+    assert capsys.readouterr().out == "Synthetic digits stand in for MNIST, as asked for.\n"
+
+
+def test_the_variable_replaces_auto_only(few, monkeypatch, tmp_path):
+    fill(tmp_path)
+    monkeypatch.setenv("NORMTUTORIAL_SOURCE", "synthetic")
+    assert mnist(root=tmp_path).source == "synthetic"
+    assert mnist("mnist", root=tmp_path).source == "mnist"
+
+
+def test_synthetic_digits_are_cached_and_a_damaged_cache_is_made_again(few, monkeypatch):
+    first = mnist("synthetic").train_images
+    (cached,) = cache_dir().iterdir()
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[:-100])
+    assert torch.equal(mnist("synthetic").train_images, first)
+    assert tree(cache_dir()) == {cached.name}
+
+    monkeypatch.setattr(room, "_glyphs", lambda: pytest.fail("made again"))
+    assert torch.equal(mnist("synthetic").train_images, first)
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(few, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert mnist("synthetic").source == "synthetic"
+
+
+@pytest.fixture(scope="module")
+def digits():
+    glyphs = room._glyphs()
+    before = torch.random.get_rng_state()
+    drawn = room._draw(glyphs, 2000, seed=3)
+    assert torch.equal(before, torch.random.get_rng_state())
+    again, other = room._draw(glyphs, 2000, seed=3), room._draw(glyphs, 2000, seed=4)
+    assert torch.equal(drawn[0], again[0]) and not torch.equal(drawn[0], other[0])
+    return drawn
+
+
+def test_synthetic_digits_have_the_statistics_of_mnist(digits):
+    images = digits[0] / 255
+    assert abs(images.mean() - 0.131) < 0.015 and abs(images.std() - 0.308) < 0.02
+    assert (images == 0).float().mean() > 0.75 and images.max() == 1
+    assert images[:, [0, -1]].mean() < 0.005 and images[:, :, [0, -1]].mean() < 0.005
+    assert images.amax((1, 2)).min() > 0.4  # no empty image
+
+
+def test_synthetic_labels_are_balanced_and_shuffled(digits):
+    labels = digits[1]
+    assert labels.bincount().tolist() == [200] * 10
+    assert labels[:100].bincount(minlength=10).min() > 0
+    assert (labels[1:] < labels[:-1]).float().mean() > 0.3
+
+
+def test_synthetic_digits_are_centered_by_mass(digits):
+    images = digits[0].float()
+    x = (images.sum(1) * torch.arange(28)).sum(1) / images.sum((1, 2))
+    assert (x - 13.5).abs().mean() < 0.1 and (x - 13.5).abs().max() < 1
+
+
+def test_synthetic_digits_of_a_class_resemble_each_other(digits):
+    images, labels = digits[0].float().flatten(1), digits[1]
+    half = len(labels) // 2
+    means = torch.stack([images[:half][labels[:half] == d].mean(0) for d in range(10)])
+    nearest = torch.cdist(images[half:], means).argmin(1)
+    assert 0.6 < (nearest == labels[half:]).float().mean() < 0.95
+
+
+def test_without_matplotlib_the_sentence_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    with pytest.raises(DataError, match="pip install matplotlib"):
+        room._glyphs()
+
+
+def test_the_room_loads_neither_torchvision_nor_matplotlib():
+    code = (
+        "import sys, normtutorial.data; "
+        "print({'torchvision', 'matplotlib'} & {m.split('.')[0] for m in sys.modules})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "set()\n", result.stderr
+
+
+def test_image_data_is_frozen():
+    data = ImageData(*[torch.zeros(1, 1)] * 4, "synthetic")
+    with pytest.raises(AttributeError, match="cannot assign"):
+        data.source = "mnist"

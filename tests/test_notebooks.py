@@ -1,0 +1,203 @@
+"""The chapters as they are stored: they are what the book shows, and nobody looks twice.
+
+Nothing is executed here. `pytest --nbval` executes them, but passes a cell that was never run, and
+compares no image.
+"""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CELL_LINES = 30
+OUTPUT_CHARACTERS = 10_000
+IMAGE_CHARACTERS = 500_000  # of base64: 375 kB
+CLAIMS_IN_THE_BOOK = 60
+TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def shown(cell: nbformat.NotebookNode) -> str:
+    """All text of a cell's outputs."""
+    parts = []
+    for output in cell.outputs:
+        parts += [output.get("text", ""), *output.get("traceback", [])]
+        parts += [v for k, v in output.get("data", {}).items() if k.startswith("text/")]
+    return "\n".join(parts)
+
+
+def claims(path: Path) -> list[str]:
+    lines = "\n".join(shown(cell) for cell in code_cells(path)).splitlines()
+    return [line for line in lines if line.startswith("✓ ")]
+
+
+def is_image(output: nbformat.NotebookNode) -> bool:
+    return any(kind.startswith("image/") for kind in output.get("data", {}))
+
+
+def chapters() -> list[str]:
+    """The files of the book in its order, from ``_toc.yml``."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    files = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    return [toc["root"], *files]
+
+
+def test_the_book_has_chapters():
+    assert NOTEBOOKS
+
+
+def test_every_notebook_is_in_the_table_of_contents():
+    assert {f"book/{path.stem}" for path in NOTEBOOKS} <= set(chapters())
+
+
+@every_notebook
+def test_it_is_valid_and_its_cells_have_ids(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    ids = [cell.get("id") for cell in notebook.cells]
+    assert all(ids) and len(set(ids)) == len(ids)
+
+
+@every_notebook
+def test_it_was_executed_once_from_top_to_bottom(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@every_notebook
+def test_no_code_cell_is_empty(path):
+    assert all(cell.source.strip() for cell in code_cells(path))
+
+
+@every_notebook
+def test_its_label_is_its_file_name(path):
+    first = read(path).cells[0]
+    label = f"(ch-{path.stem.replace('_', '-')})="
+    assert first.cell_type == "markdown"
+    assert first.source.startswith(f"{label}\n# ")
+
+
+@every_notebook
+def test_nothing_was_written_to_stderr(path):
+    for cell in code_cells(path):
+        assert all(output.get("name") != "stderr" for output in cell.outputs), cell.source
+
+
+@every_notebook
+def test_an_error_is_shown_only_where_it_is_meant(path):
+    for cell in code_cells(path):
+        error = any(output.output_type == "error" for output in cell.outputs)
+        assert error == ("raises-exception" in tags(cell)), cell.source
+
+
+@every_notebook
+def test_every_cell_is_run_by_the_tests(path):
+    for cell in code_cells(path):
+        assert set(tags(cell)) <= TAGS, (tags(cell), cell.source)
+        assert "NBVAL" not in cell.source
+
+
+@every_notebook
+def test_no_line_ends_in_a_semicolon(path):
+    # The tests run cells without a history, where IPython does not heed it (nbval issue 194).
+    for cell in code_cells(path):
+        assert not re.search(r";\s*$", cell.source, re.MULTILINE), cell.source
+
+
+@every_notebook
+def test_cells_fit_on_a_screen(path):
+    for cell in code_cells(path):
+        assert len(cell.source.splitlines()) <= CELL_LINES, cell.source
+
+
+@every_notebook
+def test_outputs_are_small(path):
+    for cell in code_cells(path):
+        assert len(shown(cell)) <= OUTPUT_CHARACTERS, cell.source
+        for output in filter(is_image, cell.outputs):
+            assert len(output.data.get("image/png", "")) <= IMAGE_CHARACTERS, cell.source
+
+
+@every_notebook
+def test_there_is_no_widget_and_no_carriage_return(path):
+    notebook = read(path)
+    assert "widgets" not in notebook.metadata
+    for cell in code_cells(path):
+        assert "\r" not in shown(cell), cell.source
+        for output in cell.outputs:
+            assert not any("widget" in kind for kind in output.get("data", {})), cell.source
+
+
+@every_notebook
+def test_no_output_names_a_path_of_a_machine(path):
+    for cell in code_cells(path):
+        found = re.search(r"(/home/|/root/|/tmp/|/work/|/Users/|/usr/|\b[A-Z]:\\)\S*", shown(cell))
+        assert not found, found
+
+
+@every_notebook
+def test_figures_have_a_name_a_caption_and_a_description(path):
+    for cell in code_cells(path):
+        if not any(is_image(output) for output in cell.outputs):
+            continue
+        about = cell.metadata.get("mystnb", {})
+        figure, alt = about.get("figure", {}), about.get("image", {}).get("alt", "")
+        assert figure.get("name", "").startswith("fig-"), cell.source
+        assert len(figure.get("caption", "")) >= 20, cell.source
+        assert len(alt) >= 20 and not re.search(r"\.(png|svg|jpe?g)$", alt), cell.source
+        # One figure a cell: the caption and the description are for one.
+        assert sum(is_image(output) for output in cell.outputs) == 1, cell.source
+
+
+def test_names_of_figures_are_unique():
+    names = [
+        cell.metadata["mystnb"]["figure"]["name"]
+        for path in NOTEBOOKS
+        for cell in code_cells(path)
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+    ]
+    assert len(set(names)) == len(names)
+
+
+@every_notebook
+def test_the_kernel_is_any_python3(path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem != "intro"], ids=lambda path: path.stem
+)
+def test_a_chapter_makes_claims(path):
+    assert claims(path)
+
+
+def test_the_book_makes_many_claims_and_each_once():
+    found = [line.split(" (measured")[0] for path in NOTEBOOKS for line in claims(path)]
+    assert len(found) >= CLAIMS_IN_THE_BOOK
+    assert len(set(found)) == len(found), {line for line in found if found.count(line) > 1}
+
+
+def test_the_sanitizer_touches_only_what_it_should():
+    # nbval reads the file in the encoding of the machine.
+    text = (ROOT / "tests" / "sanitize.cfg").read_text("ascii")
+    (measured, _), (address, _) = re.findall(r"^regex: (.*)\n^replace: (.*)$", text, re.MULTILINE)
+    assert re.sub(measured, "", "✓ A < 1 (of 3). (measured 1 (2))\n✓ B") == "✓ A < 1 (of 3). \n✓ B"
+    assert re.sub(address, "", "<f at 0x7f00aa11bb22> 0x10") == "<f at > 0x10"
