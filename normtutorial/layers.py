@@ -63,6 +63,7 @@ class _ChannelNorm(_Norm):
     # State dicts of version 1 have no num_batches_tracked (torch kept count from 0.4.1 on).
     _version = 2
 
+    eps: float
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -251,7 +252,8 @@ class InstanceNorm(_ChannelNorm):
             return NF.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        self._require(x[0, 0].numel() > 1 if len(x) else True, "more than one position per channel", x)
+        fits = len(x) == 0 or x[0, 0].numel() > 1
+        self._require(fits, "more than one position per channel", x)
         if tracked:
             self._track(x)
         return NF.instance_norm(x, self.weight, self.bias, self.eps)
@@ -451,8 +453,7 @@ class RMSNorm(_TrailingNorm):
 
     def extra_repr(self) -> str:
         return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )
 
     def forward(self, x: Tensor) -> Tensor:

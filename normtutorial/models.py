@@ -25,7 +25,8 @@ class MLP(nn.Sequential):
         activation: makes the activations.
 
     Shape:
-        - Input :math:`(N, *)` of ``widths[0]`` numbers each; output :math:`(N,` ``widths[-1]``:math:`)`.
+        - Input :math:`(N, *)`, ``widths[0]`` numbers each; output :math:`(N, K)`, ``widths[-1]``
+          of them.
 
     Raises:
         ValueError: fewer than two widths, or one that is not positive.
@@ -95,7 +96,7 @@ def init_normal_(
             continue
         fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
         scale = {"he": (2 / fan_in) ** 0.5, "xavier": (2 / (fan_in + fan_out)) ** 0.5}.get(std, std)  # type: ignore[arg-type]
-        weight.normal_(0, scale, generator=generator)  # type: ignore[arg-type]
+        weight.normal_(0, scale, generator=generator)
         if isinstance(module, WeightNormLinear):
             module.weight_g.copy_(weight.norm(dim=1, keepdim=True))
         if module.bias is not None:

@@ -64,8 +64,8 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
     if not isinstance(getattr(module, name, None), Tensor):
         names = ", ".join(n for n, _ in module.named_parameters(recurse=False)) or "none"
         raise ValueError(
-            f"weight_norm expects the name of a parameter of {type(module).__name__}; got {name!r}. "
-            f"It has: {names}."
+            f"weight_norm expects the name of a parameter of {type(module).__name__}; "
+            f"got {name!r}. It has: {names}."
         )
     NF.lengths(getattr(module, name), dim)  # complain before anything is changed
     # unsafe=True: torch would otherwise run the parametrization once, which fails on `meta`.
@@ -90,8 +90,8 @@ class WeightNormLinear(nn.Module):
 
     Shape:
         - Input :math:`(*, D_\text{in})`, output :math:`(*, D_\text{out})`.
-        - ``weight_v``: :math:`(D_\text{out}, D_\text{in})`; ``weight_g``: :math:`(D_\text{out}, 1)`;
-          ``bias``: :math:`(D_\text{out})`.
+        - ``weight_v``: :math:`(D_\text{out}, D_\text{in})`;
+          ``weight_g``: :math:`(D_\text{out}, 1)`; ``bias``: :math:`(D_\text{out})`.
 
     Example:
         >>> layer = WeightNormLinear(3, 2)

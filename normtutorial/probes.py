@@ -31,6 +31,7 @@ the fourth, about one standard deviation to each side."""
 _PER_UNIT = 1024  # samples of a unit that are sorted for its percentiles, at most
 _POOLED = 16_384  # values that are sorted for the pooled percentiles, at most
 
+Value = TypeVar("Value")
 Record = TypeVar("Record", "ActivationRecord", "GradientRecord")
 Probe = TypeVar("Probe", bound="_Probe")
 
@@ -104,14 +105,14 @@ class GradientRecord(_Shown):
 
     @property
     def update_ratio(self) -> Tensor:
-        """(T,) update over parameter: by which share a step changes it."""
+        """(T,) update over parameter, the share by which a step changes it."""
         return self.update_norm / self.param_norm
 
 
-class _Named(dict[str, Record]):
+class _Named(dict[str, Value]):
     """A dict whose KeyError says what is there."""
 
-    def __missing__(self, name: str) -> Record:
+    def __missing__(self, name: str) -> Value:
         raise KeyError(f"nothing was recorded under {name!r}{_hint(name, self)}")
 
 
@@ -271,9 +272,10 @@ class ActivationProbe(_Probe[ActivationRecord]):
         units = {row[1].shape[0]: int(row[0]) for row in rows}
         if len(units) > 1:
             seen = " and ".join(f"{n} (step {step})" for n, step in units.items())
-            raise ValueError(f"ActivationProbe expects as many units each time; {name!r} had {seen}.")
-        *columns, dead, saturated = (torch.stack(column) for column in zip(*rows, strict=True))
-        return ActivationRecord(*columns, self.edges.clone(), dead, saturated)
+            raise ValueError(f"ActivationProbe expects the same units always; {name!r} had {seen}.")
+        columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+        first, last = columns[:-2], columns[-2:]
+        return ActivationRecord(*(*first, self.edges.clone(), *last))
 
 
 class GradientProbe(_Probe[GradientRecord]):
@@ -332,7 +334,7 @@ class GradientProbe(_Probe[GradientRecord]):
             self.steps.append(self._step)
             for name, (parameter, before) in self._before.items():
                 grad = self._grads.get(name, torch.tensor(math.nan))
-                norms = (grad, _norm(before), _norm(parameter.detach() - before))
+                norms = (grad, _norm(before), _norm(parameter.detach() - before.to(parameter)))
                 self._add(name, self._step, *(norm.item() for norm in norms))
         self._step, self._before, self._grads = None, {}, {}
 
@@ -365,7 +367,7 @@ def activations(
         >>> activations(model, torch.tensor([[-1.0, 2.0]]), ["1"])
         {'1': tensor([[0., 2.]])}
     """
-    outputs: dict[str, Tensor] = _Named()  # type: ignore[type-var]
+    outputs: _Named[Tensor] = _Named()
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
@@ -404,12 +406,11 @@ def _named_modules(model: nn.Module, names: Sequence[str] | None) -> dict[str, n
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
-    names = [repr(one) for one in known if one]
-    near = [repr(one) for one in difflib.get_close_matches(name, [n[1:-1] for n in names])]
-    if near:
-        return f"; near names are {', '.join(near)}."
+    names = [one for one in known if one]  # the root is named ""
+    if near := difflib.get_close_matches(name, names):
+        return f"; near names are {', '.join(map(repr, near))}."
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"; the names are {', '.join(names[:12])}{more}."
+    return f"; the names are {', '.join(map(repr, names[:12]))}{more}."
 
 
 def _recordable(output: Any) -> bool:
@@ -457,7 +458,7 @@ def _sorted(x: Tensor) -> Tensor:
     """A copy with the rows in order, NaN last."""
     if x.device.type != "cpu":
         return x.sort(1).values
-    x = x.contiguous() if not x.is_contiguous() else x.clone()
+    x = x.clone(memory_format=torch.contiguous_format)
     x.numpy().sort(axis=1)  # vectorized; torch.sort takes up to 50 times as long here
     return x
 
@@ -480,7 +481,7 @@ def _histogram(x: Tensor, edges: Tensor) -> Tensor:
 
 
 def _saturated(module: nn.Module, y: Tensor) -> Tensor:
-    """Both derivatives are known from the output: y (1 - y), at most 1/4, and 1 - y^2, at most 1."""
+    """From the output y: the derivatives are y (1 - y), at most 1/4, and 1 - y^2, at most 1."""
     if isinstance(module, nn.Sigmoid):
         flat = y * (1 - y) < 0.1 / 4
     elif isinstance(module, nn.Tanh):

@@ -53,6 +53,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 raise RefreshError(f"cell {number} wrote to stderr:\n{output.text}")
+            if output.output_type == "error":  # the way there is full of this machine's paths
+                output.traceback = [f"{output.ename}: {output.evalue}"]
 
 
 def refresh(path: Path) -> float:

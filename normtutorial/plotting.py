@@ -1,0 +1,368 @@
+"""The figures of the book. Every function draws on the Axes it is given and returns it.
+
+Numbers may come as tensors, arrays or lists. A normalization has the same color, marker and line
+style in all figures.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from torch import Tensor
+
+from .probes import ActivationRecord, GradientRecord
+
+__all__ = [
+    "color",
+    "curves",
+    "dead_units",
+    "dots",
+    "gradient_ratios",
+    "histogram_over_time",
+    "linestyle",
+    "marker",
+    "percentile_band",
+    "unit_histograms",
+    "use_style",
+]
+
+# Colors after Okabe and Ito (2008), the light ones darkened to stand out from white at 3 to 1.
+_STYLES: dict[str, tuple[str, str, Any]] = {
+    "none": ("#222222", "o", "-"),
+    "weight": ("#009E73", "^", (0, (5, 1.5))),
+    "batch": ("#0072B2", "s", "-"),
+    "layer": ("#D55E00", "D", "-."),
+    "instance": ("#3795CC", "v", (0, (3, 1, 1, 1, 1, 1))),
+    "group": ("#BF5F93", "P", (0, (7, 2))),
+    "rms": ("#B27D00", "X", (0, (2, 1))),
+    "original": ("#7A7A7A", "*", ":"),
+}
+_NEUTRAL: list[tuple[str, str, Any]] = [
+    ("#4A5A6A", "h", "-"),
+    ("#8C6D46", "<", "--"),
+    ("#94879C", ">", "-."),
+    ("#6E7F5E", "p", ":"),
+]
+_others: list[str] = []  # labels that got a neutral style, in the order of their coming
+_GUIDE: dict[str, Any] = {"color": "#777777", "lw": 1, "ls": "--", "zorder": 1}
+
+
+def use_style() -> None:
+    """Set the look of all figures that follow: legible on a phone, on a light and a dark page.
+
+    Also forgets which neutral colors were given out.
+    """
+    _others.clear()
+    cycle = plt.cycler(color=[style[0] for style in _STYLES.values()])
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.2),
+            "figure.dpi": 130,
+            "savefig.dpi": 130,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.labelsize": 11,
+            "xtick.labelsize": 10,
+            "ytick.labelsize": 10,
+            "legend.fontsize": 10,
+            "legend.frameon": False,
+            "axes.prop_cycle": cycle,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.formatter.useoffset": False,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.8,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5.5,
+        }
+    )
+
+
+def color(norm: str) -> str:
+    """The color of a normalization.
+
+    The names are none, weight, batch, layer, instance, group, rms and original. Any other label
+    gets the next of four neutral colors, and keeps it until :func:`use_style` is called.
+
+    Example:
+        >>> color("batch")
+        '#0072B2'
+    """
+    return _style(norm)[0]
+
+
+def marker(norm: str) -> str:
+    """The marker of a normalization; see :func:`color`.
+
+    Example:
+        >>> marker("batch")
+        's'
+    """
+    return _style(norm)[1]
+
+
+def linestyle(norm: str) -> Any:
+    """The line style of a normalization; see :func:`color`.
+
+    Example:
+        >>> linestyle("batch")
+        '-'
+    """
+    return _style(norm)[2]
+
+
+def curves(
+    ax: Axes, x: Any, runs: Any, *, label: str | None = None, norm: str | None = None
+) -> Axes:
+    """The median of several runs as a line, and their range as a band.
+
+    Args:
+        ax: to draw on.
+        x: (T,) such as training steps.
+        runs: (S, T), a row for each seed, or (T,) for a single run. NaN counts as missing. At a
+            single ``x``, (S,) will do.
+        label: for the legend.
+        norm: sets color, marker and line style; None looks at ``label``.
+
+    Raises:
+        ValueError: if the runs are not as long as ``x``.
+    """
+    x, runs = _tensor(x), _runs("curves", x, runs)
+    hue, shape, dash = _style(norm or label or "")
+    ax.fill_between(x, *_range(runs), color=hue, alpha=0.2, lw=0)
+    ax.plot(x, _median(runs), color=hue, marker=shape, ls=dash, label=label, markevery=_every(x))
+    return ax
+
+
+def dots(ax: Axes, x: Any, runs: Any, *, label: str | None = None, norm: str | None = None) -> Axes:
+    """One dot for each run, and a line through the medians. Takes what :func:`curves` takes.
+
+    ``x`` may also be a list of names. A single point of ``x`` gets a short bar as its median.
+    """
+    runs = _runs("dots", x, runs)
+    x = list(x) if _are_names(x) else _tensor(x).tolist()
+    hue, shape, dash = _style(norm or label or "")
+    for run in runs:
+        ax.plot(x, run, ls="", color=hue, marker=shape, alpha=0.45, mec="none")
+    one = {"marker": "_", "ms": 16, "mew": 2} if len(x) == 1 else {"ls": dash}
+    ax.plot(x, _median(runs), color=hue, label=label, **one)
+    return ax
+
+
+def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
+    """How the activations of a layer spread over the training: each column of the image is a
+    histogram, darker is more. From white, below 1 in 10 000, to the darkest, all values, on a
+    logarithmic scale that is the same for all layers.
+
+    The rows at the edge hold what lies beyond it, too.
+
+    Args:
+        ax: to draw on.
+        record: of an :class:`~normtutorial.ActivationProbe`.
+    """
+    counts = record.histogram.double()
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    ax.pcolormesh(
+        _borders(record.steps),
+        record.edges,
+        share.T.numpy(),
+        norm=LogNorm(1e-4, 1),
+        cmap="Blues",
+        rasterized=True,
+    )
+    ax.grid(False)
+    ax.set(xlabel="training step", ylabel="activation")
+    return ax
+
+
+def percentile_band(
+    ax: Axes, record: ActivationRecord, unit: int | None = None, *, norm: str | None = None
+) -> Axes:
+    """The median of the activations over the training, in a band of 70 % and a lighter one of 90 %.
+
+    Args:
+        ax: to draw on.
+        record: of an :class:`~normtutorial.ActivationProbe`.
+        unit: which one; None is all of the layer together.
+        norm: sets the color.
+
+    Raises:
+        ValueError: a unit that the layer does not have.
+    """
+    percentiles, hue = record.pooled_percentiles, color(norm or "batch")
+    if unit is not None:
+        units = record.percentiles.shape[2]
+        if not -units <= unit < units:
+            raise ValueError(f"percentile_band expects a unit from 0 to {units - 1}; got {unit}.")
+        percentiles = record.percentiles[:, :, unit]
+    p5, p15, p50, p85, p95 = percentiles.T
+    ax.fill_between(record.steps, p5, p95, color=hue, alpha=0.15, lw=0)
+    ax.fill_between(record.steps, p15, p85, color=hue, alpha=0.3, lw=0)
+    ax.plot(record.steps, p50, color=hue)
+    ax.set(xlabel="training step", ylabel="activation")
+    return ax
+
+
+def dead_units(ax: Axes, records: Mapping[str, ActivationRecord]) -> Axes:
+    """The fraction of units of each layer that give the same value for the whole batch.
+
+    Args:
+        ax: to draw on.
+        records: by name, in the order of their depth: the darker, the deeper.
+    """
+    for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
+        ax.plot(record.steps, record.dead, label=name, markevery=_every(record.steps), **style)
+    ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+    ax.set(xlabel="training step", ylabel="fraction of dead units")
+    ax.legend()
+    return ax
+
+
+def unit_histograms(
+    ax: Axes,
+    x: Any,
+    *,
+    units: int | Sequence[int] = 8,
+    bins: int = 60,
+    range: tuple[float, float] | None = None,
+    norm: str | None = None,
+) -> Axes:
+    """The density of single units as thin lines, before that of all units together, filled.
+
+    What looks healthy pooled can be a layer of units that hardly move, each at its own place.
+
+    Args:
+        ax: to draw on.
+        x: (N, U) or (N, U, ...), as :func:`~normtutorial.activations` returns it. What is not
+            finite is left out.
+        units: which ones, or how many, evenly spread.
+        bins: of the histograms.
+        range: lower and upper end; None holds 99.8 % of the values.
+        norm: sets the color.
+
+    Raises:
+        ValueError: no unit, or one that is not there.
+    """
+    x = _tensor(x).transpose(0, 1).flatten(1)  # (U, samples)
+    chosen = _spread(len(x), units) if isinstance(units, int) else list(units)
+    if not chosen or not all(-len(x) <= unit < len(x) for unit in chosen):
+        raise ValueError(f"unit_histograms expects units from 0 to {len(x) - 1}; got {units}.")
+    low, high = range or _bulk(x)
+    edges = torch.linspace(low, high, bins + 1, dtype=x.dtype)
+    middle, hue = (edges[1:] + edges[:-1]) / 2, color(norm or "batch")
+    ax.fill_between(middle, _density(x, edges), color=hue, alpha=0.35, lw=0, label="all units")
+    for unit in chosen:
+        label = "single units" if unit == chosen[0] else None
+        ax.plot(middle, _density(x[unit], edges), color="#333333", lw=0.8, label=label)
+    ax.set_ylim(bottom=0)
+    ax.set(xlabel="activation", ylabel="density")
+    return ax
+
+
+def gradient_ratios(ax: Axes, records: Mapping[str, GradientRecord]) -> Axes:
+    """By which share each update changes its parameter, on a logarithmic axis.
+
+    The dashed line is at 1/1000, a rule of thumb for networks that learn well.
+
+    Args:
+        ax: to draw on.
+        records: of a :class:`~normtutorial.GradientProbe`, by name, in the order of their depth:
+            the darker, the deeper.
+    """
+    ax.axhline(1e-3, **_GUIDE)
+    for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
+        every = _every(record.steps)
+        ax.plot(record.steps, record.update_ratio, label=name, markevery=every, **style)
+    ax.set_yscale("log")
+    ax.set(xlabel="training step", ylabel="update / parameter")
+    ax.legend(ncols=2 if len(records) > 3 else 1)
+    return ax
+
+
+def _style(name: str) -> tuple[str, str, Any]:
+    if name in _STYLES:
+        return _STYLES[name]
+    if name not in _others:
+        _others.append(name)
+    return _NEUTRAL[_others.index(name) % len(_NEUTRAL)]
+
+
+def _tensor(values: Any) -> Tensor:
+    """Float64 on the CPU, of a tensor, an array, numbers, or lists of any of them."""
+    if isinstance(values, list | tuple) and any(hasattr(v, "__len__") for v in values):
+        return torch.stack([_tensor(v) for v in values])
+    return torch.as_tensor(values).detach().to("cpu", torch.float64)
+
+
+def _are_names(x: Any) -> bool:
+    return not isinstance(x, Tensor) and any(isinstance(value, str) for value in x)
+
+
+def _runs(caller: str, x: Any, runs: Any) -> Tensor:
+    """(S, T), each row as long as ``x``."""
+    try:
+        runs = _tensor(runs)
+    except RuntimeError:  # the rows do not stack
+        lengths = sorted({len(run) for run in runs})
+        raise ValueError(f"{caller} expects runs of the same length; got {lengths}.") from None
+    if runs.ndim == 1:
+        runs = runs[:, None] if len(x) == 1 else runs[None]
+    if runs.ndim != 2 or runs.shape[1] != len(x):
+        raise ValueError(
+            f"{caller} expects runs of shape (seeds, {len(x)}), as long as x; got "
+            f"{tuple(runs.shape)}."
+        )
+    return runs
+
+
+def _median(runs: Tensor) -> Tensor:
+    return runs.nanquantile(0.5, dim=0)
+
+
+def _range(runs: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and greatest over the runs, where there are any."""
+    return runs.nanquantile(0, dim=0), runs.nanquantile(1, dim=0)
+
+
+def _every(x: Tensor) -> int:
+    """About eight markers to a line."""
+    return max(1, len(x) // 8)
+
+
+def _borders(steps: Tensor) -> Tensor:
+    """Halfway between the steps, and as far before the first and behind the last."""
+    steps = steps.double()
+    half = steps.diff() / 2 if len(steps) > 1 else torch.full((1,), 0.5, dtype=steps.dtype)
+    return torch.cat([steps[:1] - half[:1], steps[:-1] + steps.diff() / 2, steps[-1:] + half[-1:]])
+
+
+def _by_depth(n: int) -> list[dict[str, Any]]:
+    shades = [plt.get_cmap("viridis_r")(0.2 + 0.8 * i / max(1, n - 1)) for i in range(n)]
+    return [{"color": shade, "marker": "osD^vPXh"[i % 8]} for i, shade in enumerate(shades)]
+
+
+def _spread(n: int, k: int) -> list[int]:
+    return torch.linspace(0, n - 1, min(n, k)).round().long().tolist()
+
+
+def _bulk(x: Tensor) -> tuple[float, float]:
+    """The ends of the middle 99.8 % of all finite values, apart even if these are all the same."""
+    x = x[x.isfinite()].sort().values
+    if len(x) == 0:
+        return -1.0, 1.0
+    low, high = x[int(0.001 * (len(x) - 1))].item(), x[-1 - int(0.001 * (len(x) - 1))].item()
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _density(x: Tensor, edges: Tensor) -> Tensor:
+    """Of all finite values, so the area is less than 1 if some lie out of range."""
+    x = x[x.isfinite()]
+    counts = x.histogram(edges).hist
+    return counts / (max(1, len(x)) * (edges[1] - edges[0]))

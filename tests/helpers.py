@@ -1,0 +1,46 @@
+"""What several test files compare with."""
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+
+def knows(make, option: str) -> bool:
+    """Whether this torch has the argument: the tests also run with older ones."""
+    return option in inspect.signature(make).parameters
+
+
+def rand(*shape: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
+    """Random numbers in float64, where formulas are compared and not rounding."""
+    return scale * torch.randn(*shape, dtype=torch.float64) + shift
+
+
+def randomize_(model: nn.Module) -> nn.Module:
+    """Parameters for which a scale that is not applied, or applied twice, shows."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) + 0.5)
+    return model
+
+
+def gradients(output: Tensor, inputs, upstream: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(output, tuple(inputs), upstream)
+
+
+def assert_same_step(ours: nn.Module, theirs: nn.Module, x: Tensor, **tolerance) -> None:
+    """Same output, same gradients with respect to input and parameters, same buffers."""
+    upstream = None
+    results = []
+    for model in ours, theirs:
+        leaf = x.detach().clone().requires_grad_()
+        torch.manual_seed(1)  # for dropout
+        y = model(leaf)
+        if upstream is None:
+            upstream = torch.randn_like(y)  # not y.sum(): that gradient is 0 here
+        results.append((y, *gradients(y, [leaf, *model.parameters()], upstream)))
+    names = ["output", "input", *(name for name, _ in ours.named_parameters())]
+    for name, a, b in zip(names, *results, strict=True):
+        assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()), **tolerance)
