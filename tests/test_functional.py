@@ -106,7 +106,7 @@ NORMS = {
     "batch": (lambda x: NF.batch_norm(x, None, None, training=True), (0, 2)),
     "layer": (lambda x: NF.layer_norm(x, x.shape[1:]), (1, 2)),
     "instance": (NF.instance_norm, (2,)),
-    "group": (lambda x: NF.group_norm(x.unflatten(1, (2, 2)).flatten(1, 2), 2), None),
+    "group": (lambda x: NF.group_norm(x, 2), None),
 }
 
 

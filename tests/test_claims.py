@@ -1,0 +1,56 @@
+"""A claim prints, or fails, and can always fail."""
+
+import pytest
+import torch
+
+from normtutorial import ClaimFailed, claim
+
+
+def test_a_claim_that_holds_is_one_line(capsys):
+    claim("Two is less than three.", 2 < 3)
+    assert capsys.readouterr().out == "✓ Two is less than three.\n"
+
+
+@pytest.mark.parametrize(
+    "measured, shown",
+    [(2 / 3, "0.667"), (12345.678, "1.23e+04"), (3, "3"), ("2 of 3", "2 of 3"), (0.0, "0")],
+)
+def test_what_was_measured_stands_behind_the_statement(capsys, measured, shown):
+    claim("So it is.", True, measured=measured)
+    assert capsys.readouterr().out == f"✓ So it is. (measured {shown})\n"
+
+
+def test_a_claim_that_does_not_hold_fails_with_statement_and_measurement(capsys):
+    with pytest.raises(ClaimFailed, match=r"^Three is less than two\. \(measured 0\.25\)$"):
+        claim("Three is less than two.", 3 < 2, measured=0.25)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failed_claim_is_an_assertion_error():
+    assert issubclass(ClaimFailed, AssertionError)
+
+
+def test_a_comparison_of_tensors_will_do(capsys):
+    claim("One is positive.", torch.tensor(1.0) > 0)
+    assert capsys.readouterr().out.startswith("✓")
+    with pytest.raises(ClaimFailed):
+        claim("One is negative.", torch.tensor(1.0) < 0)
+
+
+def test_a_comparison_of_arrays_will_do(capsys):
+    np = pytest.importorskip("numpy")
+    claim("One is positive.", np.float64(1.0) > 0)
+    with pytest.raises(ClaimFailed):
+        claim("One is negative.", np.array([1.0]) < 0)
+
+
+@pytest.mark.parametrize("holds", [1, 0, "yes", "", None, 0.5, torch.tensor(0.5), [True]], ids=repr)
+def test_what_is_no_truth_value_is_refused(holds):
+    with pytest.raises(TypeError, match="claim expects a comparison, True or False; got"):
+        claim("So it is.", holds)
+
+
+@pytest.mark.parametrize("statement", ["", "  ", "two\nlines", None, 3], ids=repr)
+def test_a_statement_is_one_line_of_text(statement):
+    with pytest.raises(ValueError, match="claim expects a statement of one line; got"):
+        claim(statement, True)

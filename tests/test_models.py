@@ -1,0 +1,123 @@
+"""The networks of the book and how their weights are drawn."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from normtutorial import MLP, BatchNorm, GroupNorm, WeightNormLinear, init_normal_
+
+
+def names(model):
+    return [name for name, _ in model.named_children()]
+
+
+def test_children_are_named_for_probes():
+    expected = "flatten linear1 norm1 act1 linear2 norm2 act2 linear3"
+    assert names(MLP((8, 6, 4, 2), norm=BatchNorm)) == expected.split()
+
+
+def test_without_norm_there_is_none():
+    assert names(MLP((8, 6, 4, 2))) == "flatten linear1 act1 linear2 act2 linear3".split()
+
+
+def test_two_widths_are_a_linear_classifier():
+    assert names(MLP((8, 2), norm=BatchNorm)) == ["flatten", "linear1"]
+
+
+def test_widths_are_those_of_the_layers():
+    model = MLP((8, 6, 4), norm=BatchNorm)
+    assert [tuple(p.shape) for p in model.parameters()] == [(6, 8), (6,), (6,), (6,), (4, 6), (4,)]
+
+
+def test_the_norm_is_made_from_the_number_of_features():
+    model = MLP((8, 6, 4, 2), norm=partial(GroupNorm, 2))
+    assert [model.norm1.num_channels, model.norm2.num_channels] == [6, 4]
+
+
+def test_linear_and_activation_can_be_chosen():
+    model = MLP((8, 6, 2), linear=WeightNormLinear, activation=nn.Tanh)
+    assert isinstance(model.linear2, WeightNormLinear) and isinstance(model.act1, nn.Tanh)
+
+
+def test_images_are_flattened():
+    model, x = MLP((12, 6, 2)), torch.randn(5, 1, 3, 4)
+    assert_close(model(x), model(x.flatten(1)))
+
+
+def test_it_computes_what_its_parts_compute():
+    model, x = MLP((8, 6, 2)), torch.randn(5, 8)
+    assert_close(model(x), model.linear2(model.linear1(x).relu()))
+
+
+@pytest.mark.parametrize("widths", [(), (8,), (8, 0, 2), (8, -1)], ids=str)
+def test_too_few_or_bad_widths_are_refused(widths):
+    with pytest.raises(ValueError, match="at least two and all positive; got"):
+        MLP(widths)
+
+
+@pytest.mark.parametrize(
+    "layer, he, xavier",
+    [
+        (nn.Linear(400, 100), 2 / 400, 2 / 500),
+        (nn.Conv2d(40, 20, 3), 2 / (40 * 9), 2 / (60 * 9)),
+        (WeightNormLinear(400, 100), 2 / 400, 2 / 500),
+    ],
+    ids=["Linear", "Conv2d", "WeightNormLinear"],
+)
+@pytest.mark.parametrize("std", ["he", "xavier", 0.3])
+def test_the_spread_of_the_weights_is_the_one_that_was_asked_for(layer, he, xavier, std):
+    init_normal_(layer, std)
+    expected = {"he": he**0.5, "xavier": xavier**0.5}.get(std, std)
+    weight = layer.weight.detach()
+    tolerance = 5 / (2 * weight.numel()) ** 0.5  # five standard errors of a standard deviation
+    assert_close(weight.std().item(), expected, rtol=tolerance, atol=0)
+    assert abs(weight.mean().item()) < 5 * expected / weight.numel() ** 0.5
+
+
+def test_biases_become_0():
+    assert (init_normal_(nn.Linear(8, 6)).bias == 0).all()
+
+
+def test_he_is_the_default():
+    a, b = MLP((8, 6, 2)), MLP((8, 6, 2))
+    for model, arguments in ((a, ()), (b, ("he",))):
+        init_normal_(model, *arguments, generator=torch.Generator().manual_seed(0))
+    assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=0)
+
+
+def test_a_weight_normalized_layer_starts_with_the_length_of_its_direction():
+    layer = init_normal_(WeightNormLinear(8, 6), 3.0)
+    assert_close(layer.weight, layer.weight_v)
+
+
+def test_normalizations_are_left_alone():
+    model = init_normal_(MLP((8, 6, 2), norm=BatchNorm))
+    assert (model.norm1.weight == 1).all()
+
+
+def test_layers_without_bias_are_fine():
+    init_normal_(nn.Sequential(nn.Linear(8, 6, bias=False), WeightNormLinear(6, 2, bias=False)))
+
+
+def test_it_returns_the_model():
+    model = nn.Linear(8, 6)
+    assert init_normal_(model) is model
+
+
+def test_with_a_generator_the_global_random_state_is_untouched():
+    before = torch.get_rng_state()
+    init_normal_(nn.Linear(1, 1).requires_grad_(False), generator=torch.Generator())
+    torch.set_rng_state(before)
+    layer = nn.Linear(8, 6)
+    before = torch.get_rng_state()
+    init_normal_(layer, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("std", ["kaiming", 0, -1.0, None, float("nan")])
+def test_another_std_is_refused(std):
+    with pytest.raises(ValueError, match='expects a positive std, "he" or "xavier"; got'):
+        init_normal_(nn.Linear(8, 6), std)

@@ -1,0 +1,451 @@
+"""The training loop, on a task so small that it is learned in a second."""
+
+import copy
+import io
+import json
+import math
+import sys
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from normtutorial import MLP, BatchNorm, History, ImageData, evaluate, fit
+
+
+def toy(train: int = 64, test: int = 32) -> ImageData:
+    """Which of ten directions an image points in most."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(train + test, 1, 4, 4, generator=generator)
+    labels = images.flatten(1)[:, :10].argmax(1)
+    return ImageData(images[:train], labels[:train], images[train:], labels[train:], "synthetic")
+
+
+def model(seed: int = 0, norm=None) -> MLP:
+    torch.manual_seed(seed)
+    return MLP((16, 32, 10), norm=norm)
+
+
+class Watch(nn.Module):
+    """Keeps the batches of the training steps and the mode of each call."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.batches, self.modes = [], []
+
+    def forward(self, x):
+        self.modes.append(self.training)
+        if self.training:
+            self.batches.append(x)
+        return self.inner(x)
+
+
+def values(history: History) -> dict:
+    return {k: v for k, v in history.to_dict().items() if k != "seconds"}
+
+
+def test_the_loss_falls_and_the_test_set_is_learned():
+    history = fit(model(), toy(512, 256), epochs=15, batch_size=32, lr=1e-2)
+    assert history.loss[0] > 2 and sum(history.loss[-16:]) / 16 < 0.5
+    assert history.final_accuracy > 0.75 and history.test_loss[-1] < history.test_loss[0]
+
+
+@pytest.mark.parametrize("norm", [None, BatchNorm])
+def test_the_same_seed_twice_is_bit_equal(norm):
+    runs = []
+    for _ in range(2):
+        net = model(norm=norm)
+        runs.append((values(fit(net, toy(), epochs=2, batch_size=16, seed=7)), net.state_dict()))
+    assert runs[0][0] == runs[1][0]
+    assert_close(dict(runs[0][1]), dict(runs[1][1]), rtol=0, atol=0)
+
+
+def test_another_seed_is_another_order_of_the_batches():
+    a, b = (fit(model(), toy(), epochs=1, batch_size=16, seed=seed) for seed in (0, 1))
+    assert a.loss != b.loss
+
+
+def test_the_global_random_state_neither_matters_nor_changes():
+    runs = []
+    for state in 1, 2:
+        net = model()
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        runs.append(values(fit(net, toy(), epochs=1, batch_size=16)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert runs[0] == runs[1]
+
+
+def test_it_is_the_plain_loop():
+    data, ours, theirs = toy(), model(), model()
+    history = fit(ours, data, steps=4, batch_size=16, lr=1e-2, seed=3)
+    adam = torch.optim.Adam(theirs.parameters(), lr=1e-2)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
+    for step, batch in enumerate(order.split(16)):
+        loss = F.cross_entropy(theirs(data.train_images[batch]), data.train_labels[batch])
+        assert_close(history.loss[step], loss.item())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    assert_close(dict(ours.state_dict()), dict(theirs.state_dict()))
+
+
+def test_an_optimizer_can_be_given():
+    data, net = toy(), model()
+    before = copy.deepcopy(net)
+    fit(net, data, steps=1, batch_size=64, optimizer=torch.optim.SGD(net.parameters(), 0.5))
+    F.cross_entropy(before(data.train_images), data.train_labels).backward()
+    for ours, theirs in zip(net.parameters(), before.parameters(), strict=True):
+        assert_close(ours, theirs - 0.5 * theirs.grad)
+
+
+def test_what_the_optimizer_does_not_have_stays():
+    net = model()
+    before = net.linear1.weight.clone()
+    fit(net, toy(), steps=3, optimizer=torch.optim.SGD(net.linear2.parameters(), 0.5))
+    assert_close(net.linear1.weight, before, rtol=0, atol=0)
+
+
+def test_gradients_of_before_do_not_count():
+    a, b = model(), model()
+    b(torch.ones(1, 16)).sum().backward()
+    assert values(fit(a, toy(), steps=3)) == values(fit(b, toy(), steps=3))
+
+
+# --- epochs, steps, batches -----------------------------------------------------------------------
+
+
+def test_history_has_one_loss_for_each_step_and_one_test_for_each_epoch():
+    history = fit(model(), toy(), epochs=3, batch_size=16)
+    assert len(history.loss) == 12
+    assert history.steps == [4, 8, 12]
+    assert len(history.test_loss) == len(history.test_accuracy) == len(history.seconds) == 3
+    assert not history.diverged and not history.interrupted
+    assert all(seconds > 0 for seconds in history.seconds)
+
+
+def test_steps_may_end_in_the_midst_of_an_epoch():
+    history = fit(model(), toy(), steps=6, batch_size=16)
+    assert len(history.loss) == 6
+    assert history.steps == [4, 6]
+    assert len(history.seconds) == 2
+
+
+@pytest.mark.parametrize(
+    "every, expected", [(None, [4, 8]), (1, [*range(1, 9)]), (3, [3, 6, 8]), (100, [8])]
+)
+def test_the_test_set_is_looked_at_as_often_as_asked_and_at_the_end(every, expected):
+    history = fit(model(), toy(), epochs=2, batch_size=16, evaluate_every=every)
+    assert history.steps == expected
+    assert len(history.test_loss) == len(history.test_accuracy) == len(expected)
+
+
+def test_looking_more_often_changes_nothing():
+    often, once = model(norm=BatchNorm), model(norm=BatchNorm)
+    a = fit(often, toy(), steps=8, batch_size=16, evaluate_every=1)
+    b = fit(once, toy(), steps=8, batch_size=16, evaluate_every=8)
+    assert a.loss == b.loss and a.final_accuracy == b.final_accuracy
+    assert_close(dict(often.state_dict()), dict(once.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "images, batch_size, sizes",
+    [
+        (8, 4, [4, 4]),
+        (9, 4, [4, 4]),  # the last batch, of one, is left out
+        (10, 4, [4, 4, 2]),
+        (3, 8, [3]),
+        (3, 1, [1, 1, 1]),
+        (1, 1, [1]),
+        (2, 2, [2]),
+    ],
+)
+def test_a_last_batch_of_one_is_left_out(images, batch_size, sizes):
+    net = Watch(model())
+    history = fit(net, toy(images), epochs=2, batch_size=batch_size)
+    assert [len(batch) for batch in net.batches] == 2 * sizes
+    assert history.steps == [len(sizes), 2 * len(sizes)]
+
+
+def test_an_epoch_shows_every_image_once_in_a_new_order():
+    net, data = Watch(nn.Sequential(nn.Flatten(), nn.Linear(16, 10))), toy()
+    fit(net, data, epochs=2, batch_size=16)
+    epochs = torch.cat(net.batches[:4]), torch.cat(net.batches[4:])
+    for images in epochs:
+        assert_close(images.flatten().sort().values, data.train_images.flatten().sort().values)
+    assert not torch.equal(*epochs)
+    assert not torch.equal(epochs[0], data.train_images)
+
+
+def test_labels_go_with_their_images():
+    data = toy()
+    indices = torch.arange(64) % 10
+    images = F.one_hot(indices, 16).float().view(64, 1, 4, 4) * 100
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 10, bias=False))
+    with torch.no_grad():
+        net[1].weight.copy_(torch.eye(10, 16))
+    matched = ImageData(images, indices, data.test_images, data.test_labels, "synthetic")
+    assert fit(net, matched, epochs=1, batch_size=16).loss == [0.0] * 4
+
+
+# --- modes and hooks ------------------------------------------------------------------------------
+
+
+def test_it_trains_in_training_mode_and_tests_in_eval_mode():
+    net = Watch(model())
+    fit(net.eval(), toy(), epochs=2, batch_size=32)
+    assert net.modes == [True, True, False, True, True, False]
+    assert net.training and net.inner.training
+
+
+def test_the_model_is_called_so_that_its_hooks_run():
+    net, calls = model(), []
+    net.register_forward_hook(lambda *_: calls.append("model"))
+    net.linear1.register_forward_hook(lambda *_: calls.append("layer"))
+    fit(net, toy(), steps=2)
+    assert calls == ["layer", "model"] * 4  # two steps; two looks at the test set
+
+
+def test_the_test_set_is_not_trained_on():
+    data = toy()
+    other = ImageData(
+        data.train_images,
+        data.train_labels,
+        100 * torch.randn_like(data.test_images),
+        (data.test_labels + 1) % 10,
+        "synthetic",
+    )
+    a, b = model(norm=BatchNorm), model(norm=BatchNorm)
+    first = fit(a, data, epochs=2, batch_size=16)
+    second = fit(b, other, epochs=2, batch_size=16)
+    assert first.loss == second.loss and first.test_loss != second.test_loss
+    assert_close(dict(a.state_dict()), dict(b.state_dict()), rtol=0, atol=0)
+
+
+def test_the_data_are_not_changed():
+    data = toy()
+    before = data.train_images.clone(), data.train_labels.clone()
+    fit(model(), data, epochs=1, batch_size=16)
+    assert_close((data.train_images, data.train_labels), before, rtol=0, atol=0)
+
+
+# --- how a run ends -------------------------------------------------------------------------------
+
+
+class Fails(nn.Module):
+    """Does something to the output from the n-th training step on."""
+
+    def __init__(self, inner, n, what):
+        super().__init__()
+        self.inner, self.n, self.what = inner, n, what
+
+    def forward(self, x):
+        self.n -= self.training
+        return self.what(self.inner(x)) if self.n <= 0 else self.inner(x)
+
+
+def interrupt(y):
+    raise KeyboardInterrupt
+
+
+def fault(y):
+    raise ZeroDivisionError("in the model")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_the_run(value):
+    history = fit(Fails(model(), 3, lambda y: y * value), toy(), epochs=5, batch_size=16)
+    assert history.diverged and not history.interrupted
+    assert len(history.loss) == 3 and not math.isfinite(history.loss[-1])
+    assert history.steps == [3]
+
+
+def test_a_learning_rate_far_too_high_diverges():
+    net = model()
+    history = fit(net, toy(), epochs=50, optimizer=torch.optim.SGD(net.parameters(), 1e20))
+    assert history.diverged and len(history.loss) < 50
+
+
+def test_an_interrupt_returns_what_was_recorded():
+    net = Fails(model(), 6, interrupt)
+    history = fit(net, toy(), epochs=5, batch_size=16)
+    assert history.interrupted and not history.diverged
+    assert len(history.loss) == 5 and history.steps == [4] and len(history.test_loss) == 1
+
+
+def test_an_interrupt_before_the_first_test_has_no_final_accuracy():
+    history = fit(Fails(model(), 2, interrupt), toy(), epochs=1, batch_size=16)
+    assert history.interrupted and len(history.loss) == 1
+    with pytest.raises(ValueError, match="stopped before the test set was looked at"):
+        _ = history.final_accuracy
+
+
+def recorder(log, name):
+    @contextmanager
+    def probe():
+        log.append(f"{name} on")
+        try:
+            yield
+        finally:
+            log.append(f"{name} off")
+
+    return probe()
+
+
+def test_probes_are_on_for_the_time_of_the_run():
+    log, net = [], model()
+    net.register_forward_hook(lambda *_: log.append("step"))
+    fit(net, toy(), steps=1, probes=[recorder(log, "a"), recorder(log, "b")])
+    assert log == ["a on", "b on", "step", "step", "b off", "a off"]
+
+
+@pytest.mark.parametrize("what", [interrupt, fault])
+def test_probes_are_taken_off_whatever_happens(what):
+    log = []
+    try:
+        fit(Fails(model(), 2, what), toy(), epochs=1, batch_size=16, probes=[recorder(log, "a")])
+    except ZeroDivisionError:
+        log.append("raised")
+    assert log == ["a on", "a off"] + ["raised"] * (what is fault)
+
+
+def test_an_interrupt_in_a_hook_of_a_probe_is_one_too():
+    @contextmanager
+    def probe(net):
+        handle = net.register_forward_hook(lambda *_: interrupt(None))
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    net = model()
+    assert fit(net, toy(), epochs=1, probes=[probe(net)]).interrupted
+    assert not net._forward_hooks
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({}, "either epochs or steps: give exactly one"),
+        ({"epochs": 1, "steps": 1}, "either epochs or steps: give exactly one"),
+        ({"epochs": 0}, "fit expects epochs of at least 1; got 0"),
+        ({"steps": -1}, "fit expects steps of at least 1; got -1"),
+        ({"epochs": 1, "batch_size": 0}, "fit expects batch_size of at least 1; got 0"),
+        ({"epochs": 1, "evaluate_every": 0}, "fit expects evaluate_every of at least 1; got 0"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        fit(model(), toy(), **arguments)
+
+
+@pytest.mark.parametrize("images, batch_size", [(0, 1), (0, 16), (1, 16)])
+def test_too_few_images_are_refused(images, batch_size):
+    match = f"at least (one|two) training image.*; got {images}"
+    with pytest.raises(ValueError, match=match):
+        fit(model(), toy(images), epochs=1, batch_size=batch_size)
+
+
+# --- History --------------------------------------------------------------------------------------
+
+
+def test_history_is_ready_for_json():
+    history = fit(model(), toy(), epochs=1)
+    assert History(**json.loads(json.dumps(history.to_dict()))) == history
+
+
+def test_to_dict_is_a_copy():
+    history = History(loss=[1.0])
+    history.to_dict()["loss"].append(2.0)
+    assert history.loss == [1.0]
+
+
+def test_final_accuracy_is_the_last():
+    history = fit(model(), toy(), epochs=2, batch_size=16)
+    assert history.final_accuracy == history.test_accuracy[-1]
+
+
+# --- the bar --------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.delenv("NORMTUTORIAL_PROGRESS", raising=False)
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def test_in_a_terminal_there_is_a_bar(terminal):
+    fit(model(), toy(), steps=3)
+    assert "/3 [" in terminal.getvalue()
+
+
+def test_without_progress_there_is_none(terminal):
+    fit(model(), toy(), steps=3, progress=False)
+    assert terminal.getvalue() == ""
+
+
+def test_the_environment_silences_it(terminal, monkeypatch):
+    monkeypatch.setenv("NORMTUTORIAL_PROGRESS", "0")
+    fit(model(), toy(), steps=3)
+    assert terminal.getvalue() == ""
+
+
+def test_where_nobody_looks_nothing_is_printed(monkeypatch, capfd):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.delenv("NORMTUTORIAL_PROGRESS", raising=False)
+    fit(model(), toy(), steps=3)
+    assert capfd.readouterr() == ("", "")
+
+
+# --- evaluate -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
+def test_evaluate_is_mean_cross_entropy_and_accuracy_at_any_batch_size(batch_size):
+    data, net = toy(), model(norm=BatchNorm)
+    loss, accuracy = evaluate(net, data.test_images, data.test_labels, batch_size=batch_size)
+    logits = net.eval()(data.test_images)
+    assert_close(loss, F.cross_entropy(logits, data.test_labels).item(), rtol=1e-5, atol=1e-6)
+    assert accuracy == (logits.argmax(1) == data.test_labels).double().mean().item()
+
+
+def test_evaluate_leaves_each_module_in_the_mode_it_was_in():
+    data, net = toy(), model(norm=BatchNorm)
+    net.norm1.eval()
+    evaluate(net, data.test_images, data.test_labels)
+    assert net.training and net.linear1.training and not net.norm1.training
+
+
+def test_evaluate_restores_the_mode_after_an_error():
+    data, net = toy(), model(norm=BatchNorm)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        evaluate(net, data.test_images[:, :, :2], data.test_labels)
+    assert net.training and net.norm1.training
+
+
+def test_evaluate_changes_no_statistics_and_makes_no_graph():
+    data, net, outputs = toy(), model(norm=BatchNorm), []
+    before = copy.deepcopy(net.state_dict())
+    net.register_forward_hook(lambda m, i, y: outputs.append(y))
+    evaluate(net, data.test_images, data.test_labels)
+    assert_close(dict(net.state_dict()), dict(before), rtol=0, atol=0)
+    assert not outputs[0].requires_grad
+
+
+def test_evaluate_wants_images():
+    data = toy()
+    with pytest.raises(ValueError, match="evaluate expects at least one image; got none"):
+        evaluate(model(), data.test_images[:0], data.test_labels[:0])
