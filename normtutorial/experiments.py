@@ -140,16 +140,18 @@ def compare(
         settings: further arguments of :func:`~normtutorial.fit`.
 
     Returns:
-        For each name, the histories in the order of ``seeds``.
+        For each name, the histories in the order of ``seeds``. An interrupt ends the study with
+        what there is.
     """
     device = data.train_images.device
-    return {
-        norm: [
-            fit(build(norm, seed=s, device=device), data, epochs=epochs, seed=s, **settings)
-            for s in seeds
-        ]
-        for norm in norms
-    }
+    runs: dict[str, list[History]] = {norm: [] for norm in norms}
+    for norm in norms:
+        for seed in seeds:
+            model = build(norm, seed=seed, device=device)
+            runs[norm].append(fit(model, data, epochs=epochs, seed=seed, **settings))
+            if runs[norm][-1].interrupted:
+                return runs
+    return runs
 
 
 def learning_rate_sweep(

@@ -188,7 +188,7 @@ def batch_norm(
     elif running_mean is None or running_var is None:
         raise ValueError("batch_norm needs running_mean and running_var when training is False.")
     else:
-        mean, var = running_mean.view(shape), running_var.view(shape)
+        mean, var = _widen(running_mean).view(shape), _widen(running_var).view(shape)
     x_hat, _ = standardize(x, mean, var, eps)
     return _affine(x_hat, weight, bias, shape, x.dtype)
 

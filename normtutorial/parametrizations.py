@@ -23,7 +23,10 @@ class _WeightNorm(nn.Module):
         return NF.weight_norm(v, g, self.dim)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        return NF.lengths(weight, self.dim), weight
+        g = NF.lengths(weight, self.dim)
+        return g.reshape(
+            ()
+        ) if self.dim is None else g, weight  # one length is a scalar, as in torch
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

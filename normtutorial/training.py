@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -117,6 +117,7 @@ def fit(
     seed: int = 0,
     probes: Sequence[AbstractContextManager] = (),
     evaluate_every: int | None = None,
+    on_evaluation: Callable[[History], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Train ``model`` to classify, by cross entropy.
@@ -139,6 +140,7 @@ def fit(
             time of the run.
         evaluate_every: steps from one look at the test set to the next; None is one epoch. The
             last step is always followed by one.
+        on_evaluation: called with the history after each look at the test set.
         progress: show a bar, in a terminal or a live notebook. ``$NORMTUTORIAL_PROGRESS=0`` never
             shows one.
 
@@ -204,6 +206,8 @@ def fit(
                         history.test_loss.append(test_loss)
                         history.test_accuracy.append(accuracy)
                         bar.set_postfix_str(f"test accuracy {accuracy:.4f}")
+                        if on_evaluation is not None:
+                            on_evaluation(history)
                     bar.update()
                     if last:
                         return history

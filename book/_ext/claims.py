@@ -63,6 +63,7 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
             continue
         anchor = f"claim-{number}"
         output["ids"].append(anchor)
+        output["classes"].append("makes-claims")
         title = section_title(output)
         found += [Claim(m["statement"], m["measured"] or "", anchor, title) for m in matches]
     claims_of(app.env).pop(docname, None)

@@ -1,0 +1,259 @@
+"""The command line: ``python -m normtutorial train | compare | data``.
+
+Exit codes: 0, all went well; 1, it could not be done, and a sentence on stderr says why; 2, the
+command line was not understood; 130, interrupted.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data import SOURCES, DataError, cache_dir, locate, mnist
+from .experiments import NORMS, WIDTHS, build, compare
+from .training import History, fit
+
+NAMES = [*NORMS, "original"]
+
+
+class Failed(Exception):
+    """What was asked for could not be done; the message says why."""
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one network and print a line per epoch."""
+    check_writable(args.json)
+    data = mnist(args.source, args.root)
+    model = build(args.norm, seed=args.seed, device=data.train_images.device)
+
+    def report(history: History) -> None:
+        accuracy = history.test_accuracy[-1]
+        print(f"epoch : {len(history.test_accuracy)}, test acc : {accuracy:.4f}", flush=True)
+
+    history = fit(model, data, epochs=args.epochs, seed=args.seed, on_evaluation=report)
+    if history.seconds:
+        print(f"seconds per epoch : {statistics.median(history.seconds):.1f}")
+    write_json(args.json, {**describe(args, data.source), "history": history.to_dict()})
+    if history.interrupted:
+        raise KeyboardInterrupt
+    if history.diverged:
+        raise Failed(f"The loss was no longer finite after {len(history.loss)} steps.")
+
+
+def compare_norms(args: argparse.Namespace) -> None:
+    """Train several networks over several seeds and print a table."""
+    check_writable(args.json)
+    check_writable(args.figure)
+    data = mnist(args.source, args.root)
+    seeds = range(args.seed, args.seed + args.seeds)
+    runs: dict[str, list[History]] = {}
+    print(f"{'norm':10}{'accuracy':>9}{'lowest':>9}{'highest':>9}{'s/epoch':>9}{'parameters':>12}")
+    for norm in args.norms:
+        settings = {"epochs": args.epochs, "evaluate_every": args.evaluate_every}
+        runs |= compare([norm], data, seeds=seeds, **settings)
+        if runs[norm][-1].interrupted:
+            break
+        accuracy = [h.final_accuracy for h in runs[norm]]
+        seconds = statistics.median(s for h in runs[norm] for s in h.seconds)
+        size = sum(p.numel() for p in build(norm).parameters())
+        print(
+            f"{norm:10}{statistics.median(accuracy):9.4f}{min(accuracy):9.4f}{max(accuracy):9.4f}"
+            f"{seconds:9.1f}{size:12,}",
+            flush=True,
+        )
+    records = {
+        norm: [record(h, s) for h, s in zip(run, seeds, strict=False)] for norm, run in runs.items()
+    }
+    write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": records})
+    if args.figure:
+        draw(args.figure, runs)
+    if any(h.interrupted for run in runs.values() for h in run):
+        raise KeyboardInterrupt
+
+
+def record(history: History, seed: int) -> dict[str, Any]:
+    """A run for the file: its loss as the mean from one look at the test set to the next."""
+    starts = [0, *history.steps[:-1]]
+    losses = [history.loss[a:b] for a, b in zip(starts, history.steps, strict=True)]
+    return {
+        "seed": seed,
+        "steps": history.steps,
+        "test_accuracy": [round(a, 4) for a in history.test_accuracy],
+        "test_loss": [round(loss, 5) for loss in history.test_loss],
+        "train_loss": [round(statistics.fmean(part), 5) for part in losses],
+        "seconds": [round(s, 2) for s in history.seconds],
+        "diverged": history.diverged,
+    }
+
+
+def draw(path: Path, runs: dict[str, list[History]]) -> None:
+    """Test accuracy over steps, a line for each normalization."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from . import plotting
+
+    plotting.use_style()
+    fig, ax = plt.subplots()
+    for norm, histories in runs.items():
+        whole = [h for h in histories if h.test_accuracy and not h.diverged and not h.interrupted]
+        if whole:
+            plotting.curves(ax, whole[0].steps, [h.test_accuracy for h in whole], label=norm)
+    ax.set(xlabel="training step", ylabel="test accuracy")
+    ax.legend()
+    fig.savefig(path)
+    plt.close(fig)
+
+
+def show_data(args: argparse.Namespace) -> None:
+    """Fetch and verify the images, and say where they are."""
+    data = mnist(args.source, args.root)
+    print(data)
+    if data.source == "mnist":
+        print(f"read from {locate(args.root)}")
+    else:
+        print(f"cached in {cache_dir()}")
+
+
+def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
+    """What was run, and on what machine."""
+    return {
+        "command": "python -m normtutorial " + " ".join(sys.argv[1:]),
+        "source": source,
+        "widths": WIDTHS,
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def check_writable(path: Path | None) -> None:
+    """Complain before the training, not after it."""
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise Failed(f"{path} cannot be written: name a file in a folder that is there.")
+
+
+def write_json(path: Path | None, record: dict[str, Any]) -> None:
+    """Whole or not at all: a temporary file beside it takes its place. Not finite becomes null."""
+    if path is None:
+        return
+    text = json.dumps(_finite(record), allow_nan=False) + "\n"
+    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the three commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="python -m normtutorial",
+        description="Normalization in deep learning: train, compare, and look after the data.",
+        epilog="Exit codes: 0 done, 1 could not be done, 2 not understood, 130 interrupted.",
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument(
+        "--source",
+        choices=SOURCES,
+        default="auto",
+        help="where the images come from; auto tries mnist, then synthetic (default: auto)",
+    )
+    source.add_argument("--root", type=Path, help="a torchvision folder that holds MNIST")
+    run = argparse.ArgumentParser(add_help=False, parents=[source])
+    run.add_argument("--epochs", type=_positive, default=5, help="passes over the images (5)")
+    run.add_argument("--seed", type=int, default=0, help="the first seed (0)")
+    run.add_argument("--json", type=Path, metavar="FILE", help="write settings and histories")
+
+    command = commands.add_parser(
+        "train",
+        parents=[run],
+        help="train one network",
+        description="Train the 784-512-512-256-10 network of the original notebook, with Adam at "
+        "0.001 and batches of 128, and print a line per epoch.",
+    )
+    command.add_argument("--norm", choices=NAMES, default="none", help="(default: none)")
+    command.set_defaults(run=train)
+
+    command = commands.add_parser(
+        "compare",
+        parents=[run],
+        help="train with several normalizations over several seeds",
+        description="Print median, lowest and highest test accuracy over the seeds, the seconds "
+        "per epoch and the number of parameters of each normalization.",
+    )
+    command.add_argument("--norms", nargs="+", choices=NAMES, default=["none", "batch", "layer"])
+    command.add_argument("--seeds", type=_positive, default=3, help="runs of each (3)")
+    command.add_argument(
+        "--evaluate-every", type=_positive, metavar="STEPS", help="test so often (every epoch)"
+    )
+    command.add_argument("--figure", type=Path, metavar="FILE", help="save the curves, as .png")
+    command.set_defaults(run=compare_norms)
+
+    command = commands.add_parser(
+        "data",
+        parents=[source],
+        help="fetch and verify the images",
+        description="Fetch and verify the images, and say where they are.",
+    )
+    command.set_defaults(run=show_data)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (DataError, Failed, OSError, ValueError) as error:
+        print(f"normtutorial: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("normtutorial: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
