@@ -36,6 +36,12 @@ lint: venv  ## ruff, and a type checker on normtutorial/
 refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=batch_norm for one
 	@$(BIN)/python book/_ext/refresh.py $(CHAPTER)
 
+bench: venv  ## measure the speed of training, as ratios; writes benchmarks/results/
+	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/bench.py
+
+mutants: venv  ## break the module on purpose, one line at a time: the unit tests must notice
+	@$(BIN)/python tests/mutants.py
+
 lab: venv  ## open the chapters in JupyterLab
 	@env -u NORMTUTORIAL_PROGRESS -u OMP_NUM_THREADS $(BIN)/jupyter lab book
 
@@ -43,4 +49,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book test lint refresh lab clean
+.PHONY: help venv book test lint refresh bench mutants lab clean

@@ -1,14 +1,17 @@
 """The command line: ``python -m normtutorial train | compare | data``.
 
-Exit codes: 0, all went well; 1, it could not be done, and a sentence on stderr says why; 2, the
-command line was not understood; 130, interrupted.
+Exit codes: 0, all went well; 1, it could not be done or a run diverged, and a sentence on stderr
+says so; 2, the command line was not understood; 130, interrupted. A run that diverged or was
+interrupted is in the JSON file all the same.
 """
 
 import argparse
+import io
 import json
 import math
 import os
 import platform
+import shlex
 import statistics
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from .experiments import NORMS, WIDTHS, build, compare
 from .training import History, fit
 
 NAMES = [*NORMS, "original"]
+FIGURES = (".png", ".svg", ".pdf")
 
 
 class Failed(Exception):
@@ -31,13 +35,16 @@ class Failed(Exception):
 
 def train(args: argparse.Namespace) -> None:
     """Train one network and print a line per epoch."""
+    from tqdm import tqdm  # its write() keeps clear of the bar
+
     check_writable(args.json)
     data = mnist(args.source, args.root)
     model = build(args.norm, seed=args.seed, device=data.train_images.device)
 
     def report(history: History) -> None:
         accuracy = history.test_accuracy[-1]
-        print(f"epoch : {len(history.test_accuracy)}, test acc : {accuracy:.4f}", flush=True)
+        tqdm.write(f"epoch : {len(history.test_accuracy)}, test acc : {accuracy:.4f}")
+        sys.stdout.flush()
 
     history = fit(model, data, epochs=args.epochs, seed=args.seed, on_evaluation=report)
     if history.seconds:
@@ -46,13 +53,13 @@ def train(args: argparse.Namespace) -> None:
     if history.interrupted:
         raise KeyboardInterrupt
     if history.diverged:
-        raise Failed(f"The loss was no longer finite after {len(history.loss)} steps.")
+        raise Failed(f"it diverged: the loss of step {len(history.loss)} is not finite.")
 
 
 def compare_norms(args: argparse.Namespace) -> None:
     """Train several networks over several seeds and print a table."""
     check_writable(args.json)
-    check_writable(args.figure)
+    check_writable(args.figure, FIGURES)
     data = mnist(args.source, args.root)
     seeds = range(args.seed, args.seed + args.seeds)
     runs: dict[str, list[History]] = {}
@@ -74,29 +81,36 @@ def compare_norms(args: argparse.Namespace) -> None:
         norm: [record(h, s) for h, s in zip(run, seeds, strict=False)] for norm, run in runs.items()
     }
     write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": records})
-    if args.figure:
-        draw(args.figure, runs)
+    draw(args.figure, runs)
     if any(h.interrupted for run in runs.values() for h in run):
         raise KeyboardInterrupt
+    if diverged := [norm for norm, run in runs.items() if any(h.diverged for h in run)]:
+        raise Failed(f"it diverged: the loss was not finite in a run of {', '.join(diverged)}.")
 
 
 def record(history: History, seed: int) -> dict[str, Any]:
     """A run for the file: its loss as the mean from one look at the test set to the next."""
-    starts = [0, *history.steps[:-1]]
-    losses = [history.loss[a:b] for a, b in zip(starts, history.steps, strict=True)]
+    looks = zip([0, *history.steps], history.steps, strict=False)
     return {
         "seed": seed,
         "steps": history.steps,
         "test_accuracy": [round(a, 4) for a in history.test_accuracy],
         "test_loss": [round(loss, 5) for loss in history.test_loss],
-        "train_loss": [round(statistics.fmean(part), 5) for part in losses],
+        "train_loss": [round(statistics.fmean(history.loss[a:b]), 5) for a, b in looks],
         "seconds": [round(s, 2) for s in history.seconds],
         "diverged": history.diverged,
+        "interrupted": history.interrupted,
     }
 
 
-def draw(path: Path, runs: dict[str, list[History]]) -> None:
-    """Test accuracy over steps, a line for each normalization."""
+def draw(path: Path | None, runs: dict[str, list[History]]) -> None:
+    """Test accuracy over steps for each normalization, without the runs that ended early."""
+    whole = {
+        norm: [h for h in histories if not (h.diverged or h.interrupted)]
+        for norm, histories in runs.items()
+    }
+    if path is None or not any(whole.values()):
+        return
     import matplotlib
 
     matplotlib.use("Agg")
@@ -106,14 +120,16 @@ def draw(path: Path, runs: dict[str, list[History]]) -> None:
 
     plotting.use_style()
     fig, ax = plt.subplots()
-    for norm, histories in runs.items():
-        whole = [h for h in histories if h.test_accuracy and not h.diverged and not h.interrupted]
-        if whole:
-            plotting.curves(ax, whole[0].steps, [h.test_accuracy for h in whole], label=norm)
+    for norm, histories in whole.items():
+        if histories:
+            accuracy = [h.test_accuracy for h in histories]
+            plotting.curves(ax, histories[0].steps, accuracy, label=norm)
     ax.set(xlabel="training step", ylabel="test accuracy")
     ax.legend()
-    fig.savefig(path)
+    image = io.BytesIO()
+    fig.savefig(image, format=path.suffix[1:].lower())
     plt.close(fig)
+    replace(path, image.getvalue())
 
 
 def show_data(args: argparse.Namespace) -> None:
@@ -129,7 +145,7 @@ def show_data(args: argparse.Namespace) -> None:
 def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
     """What was run, and on what machine."""
     return {
-        "command": "python -m normtutorial " + " ".join(sys.argv[1:]),
+        "command": f"python -m normtutorial {shlex.join(args.argv)}",
         "source": source,
         "widths": WIDTHS,
         "epochs": args.epochs,
@@ -145,29 +161,38 @@ def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
     }
 
 
-def check_writable(path: Path | None) -> None:
+def check_writable(path: Path | None, kinds: Sequence[str] = ()) -> None:
     """Complain before the training, not after it."""
     if path is None:
         return
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise Failed(f"{path} cannot be written: name a file in a folder that is there.")
+    if kinds and path.suffix.lower() not in kinds:
+        raise Failed(f"{path} cannot be drawn: its name must end in {', '.join(kinds)}.")
+    if path.is_dir():
+        raise Failed(f"{path} cannot be written: it is a folder. Name a file.")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise Failed(f"{path} cannot be written ({error.strerror}). Name another file.") from error
 
 
 def write_json(path: Path | None, record: dict[str, Any]) -> None:
-    """Whole or not at all: a temporary file beside it takes its place. Not finite becomes null."""
-    if path is None:
-        return
-    text = json.dumps(_finite(record), allow_nan=False) + "\n"
-    with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, delete=False) as file:
-        try:
-            file.write(text)
-            file.close()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    """Strict JSON: what is not finite becomes null."""
+    if path is not None:
+        replace(path, (json.dumps(_finite(record), allow_nan=False) + "\n").encode())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: one beside it takes its place."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)  # mkstemp lets nobody else read
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
 
 
 def _finite(value: Any) -> Any:
@@ -178,11 +203,14 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _whole(text: str, least: int = 0) -> int:
+    if not text.isdecimal() or not least <= int(text) < 2**32:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}; got {text!r}")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return value
+    return _whole(text, least=1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -190,7 +218,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m normtutorial",
         description="Normalization in deep learning: train, compare, and look after the data.",
-        epilog="Exit codes: 0 done, 1 could not be done, 2 not understood, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 could not be done or diverged, 2 not understood, "
+        "130 interrupted.",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     source = argparse.ArgumentParser(add_help=False)
@@ -203,7 +232,9 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--root", type=Path, help="a torchvision folder that holds MNIST")
     run = argparse.ArgumentParser(add_help=False, parents=[source])
     run.add_argument("--epochs", type=_positive, default=5, help="passes over the images (5)")
-    run.add_argument("--seed", type=int, default=0, help="the first seed (0)")
+    run.add_argument(
+        "--seed", type=_whole, default=0, help="of weights and batches; the first of several (0)"
+    )
     run.add_argument("--json", type=Path, metavar="FILE", help="write settings and histories")
 
     command = commands.add_parser(
@@ -213,7 +244,9 @@ def parser() -> argparse.ArgumentParser:
         description="Train the 784-512-512-256-10 network of the original notebook, with Adam at "
         "0.001 and batches of 128, and print a line per epoch.",
     )
-    command.add_argument("--norm", choices=NAMES, default="none", help="(default: none)")
+    command.add_argument(
+        "--norm", choices=NAMES, default="none", help="which normalization (default: none)"
+    )
     command.set_defaults(run=train)
 
     command = commands.add_parser(
@@ -223,12 +256,21 @@ def parser() -> argparse.ArgumentParser:
         description="Print median, lowest and highest test accuracy over the seeds, the seconds "
         "per epoch and the number of parameters of each normalization.",
     )
-    command.add_argument("--norms", nargs="+", choices=NAMES, default=["none", "batch", "layer"])
+    command.add_argument(
+        "--norms",
+        nargs="+",
+        choices=NAMES,
+        default=["none", "batch", "layer"],
+        metavar="NORM",
+        help=f"any of {', '.join(NAMES)} (default: none batch layer)",
+    )
     command.add_argument("--seeds", type=_positive, default=3, help="runs of each (3)")
     command.add_argument(
         "--evaluate-every", type=_positive, metavar="STEPS", help="test so often (every epoch)"
     )
-    command.add_argument("--figure", type=Path, metavar="FILE", help="save the curves, as .png")
+    command.add_argument(
+        "--figure", type=Path, metavar="FILE", help=f"save the curves, as {', '.join(FIGURES)}"
+    )
     command.set_defaults(run=compare_norms)
 
     command = commands.add_parser(
@@ -243,7 +285,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
-    args = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser().parse_args(argv, argparse.Namespace(argv=argv))
     try:
         args.run(args)
     except (DataError, Failed, OSError, ValueError) as error:

@@ -5,6 +5,7 @@ parameter and buffer names, so a ``state_dict`` travels both ways. The formulas 
 :mod:`normtutorial.functional`.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -252,7 +253,7 @@ class InstanceNorm(_ChannelNorm):
             return NF.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
-        fits = len(x) == 0 or x[0, 0].numel() > 1
+        fits = x.shape[0] == 0 or math.prod(x.shape[2:]) > 1
         self._require(fits, "more than one position per channel", x)
         if tracked:
             self._track(x)

@@ -24,9 +24,9 @@ class _WeightNorm(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         g = NF.lengths(weight, self.dim)
-        return g.reshape(
-            ()
-        ) if self.dim is None else g, weight  # one length is a scalar, as in torch
+        if self.dim is None:
+            g = g.reshape(())  # as in torch, so that state dicts travel
+        return g, weight
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"

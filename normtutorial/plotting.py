@@ -170,8 +170,8 @@ def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
     counts = record.histogram.double()
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     ax.pcolormesh(
-        _borders(record.steps),
-        record.edges,
+        _borders(record.steps).numpy(),
+        record.edges.numpy(),
         share.T.numpy(),
         norm=LogNorm(1e-4, 1),
         cmap="Blues",
@@ -344,7 +344,7 @@ def _borders(steps: Tensor) -> Tensor:
 
 
 def _by_depth(n: int) -> list[dict[str, Any]]:
-    shades = [plt.get_cmap("viridis_r")(0.2 + 0.8 * i / max(1, n - 1)) for i in range(n)]
+    shades = [plt.get_cmap("plasma_r")(0.38 + 0.62 * i / max(1, n - 1)) for i in range(n)]
     return [{"color": shade, "marker": "osD^vPXh"[i % 8]} for i, shade in enumerate(shades)]
 
 

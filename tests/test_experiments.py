@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import normtutorial as nt
-from normtutorial import ImageData, OriginalNet, WeightNormLinear, fit
+from normtutorial import History, ImageData, OriginalNet, WeightNormLinear, experiments, fit
 from normtutorial.experiments import (
     NORMS,
     WIDTHS,
@@ -147,6 +147,19 @@ def test_compare_runs_every_normalization_with_every_seed():
     assert [len(histories) for histories in runs.values()] == [2, 2]
     alone = fit(build("batch", seed=5), data, epochs=1, batch_size=16, seed=5)
     assert runs["batch"][1].loss == alone.loss
+
+
+def test_an_interrupt_ends_a_comparison_with_what_there_is(monkeypatch):
+    calls = []
+
+    def interrupted_the_second_time(*arguments, **settings):
+        calls.append(settings["seed"])
+        return History(interrupted=len(calls) == 2)
+
+    monkeypatch.setattr(experiments, "fit", interrupted_the_second_time)
+    runs = compare(["none", "batch"], toy(28), seeds=[0, 1, 2])
+    assert calls == [0, 1]
+    assert [len(runs["none"]), len(runs["batch"])] == [2, 0]
 
 
 def test_a_learning_rate_sweep_goes_over_names_rates_and_seeds():

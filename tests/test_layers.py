@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch._inductor.config
 from helpers import assert_same_step, knows, rand, randomize_
 from torch import nn
 from torch.testing import assert_close
@@ -306,17 +307,16 @@ def test_in_half_precision_only_the_output_is_rounded(
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
 def test_gradients_in_half_precision_are_close_and_of_its_dtype(half):
-    x, upstream = torch.randn(8, 4).to(half), torch.randn(8, 4).to(half)
-    for layer in BatchNorm(4), LayerNorm(4), GroupNorm(2, 4), RMSNorm(4):
+    x, upstream = torch.randn(64, 32).to(half), torch.randn(64, 32).to(half)
+    for layer in BatchNorm(32), LayerNorm(32), GroupNorm(4, 32), RMSNorm(32):
         grads = []
         for dtype in half, torch.float64:
             leaf = x.to(dtype).requires_grad_()
             model = copy.deepcopy(layer).to(dtype)
             grads += torch.autograd.grad(model(leaf), [leaf], upstream.to(dtype))
         assert grads[0].dtype == half
-        assert_close(
-            grads[0].double(), grads[1], rtol=0, atol=0.1 if half == torch.bfloat16 else 0.01
-        )
+        error = (grads[0].double() - grads[1]).norm() / grads[1].norm()
+        assert error < torch.finfo(half).eps, layer
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -455,17 +455,19 @@ def everything() -> nn.Sequential:
 def test_compiled_it_is_the_same_without_a_graph_break(training):
     eager = randomize_(everything()).train(training)
     model = copy.deepcopy(eager)
-    compiled = torch.compile(model, fullgraph=True)
     x, upstream = torch.randn(8, 3, 5), torch.randn(8, 6)
-    for _ in range(2):
-        a, b = eager(x), compiled(x)
-        grads = [
-            torch.autograd.grad(y, tuple(m.parameters()), upstream)
-            for y, m in ((a, eager), (b, model))
-        ]
-        assert_close(a, b, rtol=1e-4, atol=1e-4)
-        assert_close(*grads, rtol=1e-3, atol=1e-3)
-        assert_close(dict(eager.named_buffers()), dict(model.named_buffers()))
+    with torch._inductor.config.patch(compile_threads=1), torch.set_grad_enabled(training):
+        compiled = torch.compile(model, fullgraph=True)
+        for _ in range(2):
+            a, b = eager(x), compiled(x)
+            assert_close(a, b, rtol=1e-4, atol=1e-4)
+            assert_close(dict(eager.named_buffers()), dict(model.named_buffers()))
+            if training:
+                grads = [
+                    torch.autograd.grad(y, tuple(m.parameters()), upstream)
+                    for y, m in ((a, eager), (b, model))
+                ]
+                assert_close(*grads, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])

@@ -192,6 +192,12 @@ def test_labels_go_with_their_images():
     assert fit(net, matched, epochs=1, batch_size=16).loss == [0.0] * 4
 
 
+def test_what_is_recorded_can_be_followed():
+    seen = []
+    fit(model(), toy(), epochs=2, batch_size=16, on_evaluation=lambda h: seen.append(h.steps[-1]))
+    assert seen == [4, 8]
+
+
 # --- modes and hooks ------------------------------------------------------------------------------
 
 
@@ -379,33 +385,34 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(monkeypatch):
+def unset(monkeypatch):
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.delenv("NORMTUTORIAL_PROGRESS", raising=False)
+
+
+def shown(monkeypatch, **options) -> str:
+    """What a short run writes to a terminal."""
     stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    return stream
+    with monkeypatch.context() as patch:  # in the test itself: pytest puts its own stderr there
+        patch.setattr(sys, "stderr", stream)
+        fit(model(), toy(), steps=3, **options)
+    return stream.getvalue()
 
 
-def test_in_a_terminal_there_is_a_bar(terminal):
-    fit(model(), toy(), steps=3)
-    assert "/3 [" in terminal.getvalue()
+def test_in_a_terminal_there_is_a_bar(unset, monkeypatch):
+    assert "/3 [" in shown(monkeypatch)
 
 
-def test_without_progress_there_is_none(terminal):
-    fit(model(), toy(), steps=3, progress=False)
-    assert terminal.getvalue() == ""
+def test_without_progress_there_is_none(unset, monkeypatch):
+    assert shown(monkeypatch, progress=False) == ""
 
 
-def test_the_environment_silences_it(terminal, monkeypatch):
+def test_the_environment_silences_it(unset, monkeypatch):
     monkeypatch.setenv("NORMTUTORIAL_PROGRESS", "0")
-    fit(model(), toy(), steps=3)
-    assert terminal.getvalue() == ""
+    assert shown(monkeypatch) == ""
 
 
-def test_where_nobody_looks_nothing_is_printed(monkeypatch, capfd):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    monkeypatch.delenv("NORMTUTORIAL_PROGRESS", raising=False)
+def test_where_nobody_looks_nothing_is_printed(unset, capfd):
     fit(model(), toy(), steps=3)
     assert capfd.readouterr() == ("", "")
 

@@ -1,0 +1,239 @@
+"""`make bench`: how fast training is, as ratios measured in alternation within one run.
+
+Every row compares two or more ways to do the same work. They take turns, several rounds, so that a
+busy machine slows all alike; the figure is the median of the ratios of the rounds. Times are not
+tested: they depend on the machine. The result is written to benchmarks/results/.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from normtutorial import (
+    MLP,
+    ActivationProbe,
+    BatchNorm,
+    GradientProbe,
+    ImageData,
+    LayerNorm,
+    OriginalNet,
+    WeightNormLinear,
+    fit,
+    mnist,
+)
+from normtutorial.experiments import WIDTHS
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 128
+
+
+class Digits(torch.utils.data.Dataset):
+    """PIL images, made tensors one by one: what torchvision's MNIST does with ToTensor."""
+
+    def __init__(self, data: ImageData) -> None:
+        self.images = (data.train_images[:, 0] * 255).round().byte().cpu()
+        self.labels = data.train_labels.cpu()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+        from torchvision.transforms.functional import to_tensor
+
+        return to_tensor(Image.fromarray(self.images[index].numpy())), int(self.labels[index])
+
+
+def original_loop(data: ImageData, steps: int) -> Callable[[], None]:
+    """The original notebook's loop: a DataLoader, an image at a time, model.forward, plain Adam."""
+    loader = torch.utils.data.DataLoader(Digits(data), batch_size=BATCH, shuffle=True)
+    device = data.train_images.device
+    model = OriginalNet().to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def run() -> None:
+        for _, (inputs, labels) in zip(range(steps), loader, strict=False):
+            optimizer.zero_grad()
+            outputs = model.forward(inputs.to(device).reshape(-1, 784))
+            loss_fn(outputs, labels.to(device)).backward()
+            optimizer.step()
+
+    return run
+
+
+def our_loop(data: ImageData, steps: int, model: nn.Module, probed: bool = False) -> Callable:
+    """`fit` for some steps; the look at the test set is kept to two images."""
+    data = data.subset(len(data.train_images), 2)
+    model = model.to(data.train_images.device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
+
+    def run() -> None:
+        probes = (ActivationProbe(model), GradientProbe(model)) if probed else ()
+        fit(model, data, steps=steps, batch_size=BATCH, optimizer=optimizer, probes=probes)
+
+    return run
+
+
+def matrix_products(data: ImageData, steps: int) -> Callable[[], None]:
+    """The products that the steps cannot do without: forward, and both gradients of each layer."""
+    device = data.train_images.device
+    pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+    weights = [torch.randn(b, a, device=device) for a, b in pairs]
+    inputs = [torch.randn(BATCH, a, device=device) for a, _ in pairs]
+    grads = [torch.randn(BATCH, b, device=device) for _, b in pairs]
+
+    def run() -> None:
+        for _ in range(steps):
+            for i, (w, x, g) in enumerate(zip(weights, inputs, grads, strict=True)):
+                x @ w.T
+                g.T @ x
+                if i > 0:  # nobody asks for the gradient of the images
+                    g @ w
+
+    return run
+
+
+def torch_weight_norm(a: int, b: int) -> nn.Module:
+    return nn.utils.parametrizations.weight_norm(nn.Linear(a, b))
+
+
+def alternate(arms: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each arm in each round, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(rounds + 1):
+        for name, run in arms.items():
+            started = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def rows(seconds: dict[str, list[float]]) -> Iterator[dict]:
+    """The comparisons that are asked for, each with its target: at most so much."""
+    for name, above, below, target in (
+        ("our loop / original loop, the original's network", "ours, original", "original", 1 / 2.5),
+        ("our loop without norm / original loop", "ours, none", "original", 1 / 5),
+        ("our loop without norm / bare matrix products", "ours, none", "products", 1.6),
+        ("our batch norm / torch's", "ours, batch", "torch, batch", 1.25),
+        ("our layer norm / torch's", "ours, layer", "torch, layer", 1.25),
+        ("our weight norm / torch's", "ours, weight", "torch, weight", 1.25),
+        ("with both probes / without", "probed, batch", "ours, batch", 1.10),
+    ):
+        ratios = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
+        yield {
+            "name": name,
+            "median": statistics.median(ratios),
+            "min": min(ratios),
+            "max": max(ratios),
+            "target": target,
+        }
+
+
+def cached_data() -> dict:
+    """Seconds that `mnist()` takes when the files are there."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        mnist()
+        times.append(time.perf_counter() - started)
+    median = statistics.median(times)
+    return {"name": "mnist() from the cache, seconds", "median": median, "min": min(times),
+            "max": max(times), "target": 1.0}  # fmt: skip
+
+
+def peak_memory() -> dict:
+    """Peak memory of a process that trains for five epochs, in GB."""
+    code = (
+        "import resource; from normtutorial import fit, mnist; "
+        "from normtutorial.experiments import build; data = mnist(); "
+        "fit(build('original', device=data.train_images.device), data, epochs=5); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
+    peak = int(out.stdout.split()[-1]) * unit / 1e9
+    return {"name": "peak memory of five epochs, GB", "median": peak, "min": peak, "max": peak,
+            "target": 1.5}  # fmt: skip
+
+
+def machine() -> dict:
+    cpu = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--quick", action="store_true", help="few steps, to see that it runs")
+    options.add_argument("--threads", type=int, help="of torch; default: what torch takes")
+    args = options.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    steps, rounds = (3, 1) if args.quick else (100, 7)
+    data = mnist()
+    torch.manual_seed(0)
+    batch, layer = partial(MLP, WIDTHS, BatchNorm), partial(MLP, WIDTHS, LayerNorm)
+    arms = {
+        "original": original_loop(data, steps),
+        "products": matrix_products(data, steps),
+        "ours, original": our_loop(data, steps, OriginalNet()),
+        "ours, none": our_loop(data, steps, MLP(WIDTHS)),
+        "ours, batch": our_loop(data, steps, batch()),
+        "probed, batch": our_loop(data, steps, batch(), probed=True),
+        "torch, batch": our_loop(data, steps, MLP(WIDTHS, nn.BatchNorm1d)),
+        "ours, layer": our_loop(data, steps, layer()),
+        "torch, layer": our_loop(data, steps, MLP(WIDTHS, nn.LayerNorm)),
+        "ours, weight": our_loop(data, steps, MLP(WIDTHS, linear=WeightNormLinear)),
+        "torch, weight": our_loop(data, steps, MLP(WIDTHS, linear=torch_weight_norm)),
+    }
+    seconds = alternate(arms, rounds)
+    results = [*rows(seconds), cached_data()]
+    if not args.quick:
+        results.append(peak_memory())
+
+    print(f"{'':52}{'median':>8}{'min':>8}{'max':>8}{'target':>8}")
+    for row in results:
+        row["met"] = row["median"] <= row["target"]
+        figures = "".join(f"{row[key]:8.3f}" for key in ("median", "min", "max", "target"))
+        print(f"{row['name']:52}{figures}  {'met' if row['met'] else 'MISSED'}")
+    epoch = 469 / steps
+    print("\nseconds per epoch of 469 steps, medians:")
+    for name, times in seconds.items():
+        print(f"  {name:16}{statistics.median(times) * epoch:7.2f}")
+    if not args.quick:
+        where = RESULTS / f"training-{torch.get_num_threads()}-threads.json"
+        record = {"machine": machine(), "source": data.source, "steps": steps, "rows": results,
+                  "seconds": seconds}  # fmt: skip
+        RESULTS.mkdir(exist_ok=True)
+        where.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"\nwritten to benchmarks/results/{where.name}")
+
+
+if __name__ == "__main__":
+    main()

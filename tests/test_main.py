@@ -1,0 +1,313 @@
+"""The command line, on images so few that a run takes no time."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from normtutorial import DataError, ImageData, __main__
+from normtutorial.__main__ import NAMES, main
+
+EPOCH = re.compile(r"epoch : (\d+), test acc : [01]\.\d{4}")
+
+
+@pytest.fixture(autouse=True)
+def data(monkeypatch) -> ImageData:
+    """What the commands get instead of MNIST, whatever they ask for."""
+    images = torch.rand(300, 1, 28, 28)
+    labels = torch.arange(300) % 10
+    data = ImageData(images[:256], labels[:256], images[256:], labels[256:], "synthetic")
+    monkeypatch.setattr(__main__, "mnist", lambda source, root: data)
+    return data
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Fail if a command trains."""
+    monkeypatch.setattr(__main__, "fit", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(__main__, "compare", lambda *_, **__: pytest.fail("it trained"))
+
+
+@pytest.fixture
+def explodes(monkeypatch):
+    """Networks that put out NaN from the second step on."""
+
+    class Explodes(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += self.training
+            return super().forward(x.flatten(1)) / (self.calls < 2)
+
+    replace_networks(monkeypatch, lambda: Explodes(784, 10))
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Networks during whose second step, before any look at the test set, someone gives up."""
+
+    class Interrupted(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return super().forward(x.flatten(1))
+
+    replace_networks(monkeypatch, lambda: Interrupted(784, 10))
+
+
+def replace_networks(monkeypatch, make) -> None:
+    for room in "normtutorial.__main__", "normtutorial.experiments":
+        monkeypatch.setattr(f"{room}.build", lambda *_, **__: make())
+
+
+def strict(path: Path) -> dict:
+    """The content of a file of strict JSON, in which NaN has no place."""
+    return json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+
+
+def usage_error(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as exit:
+        main(argv)
+    assert exit.value.code == 2
+    return capsys.readouterr().err
+
+
+# train
+
+
+def test_train_prints_a_line_per_epoch_as_the_original_did_and_then_the_seconds(capsys):
+    assert main(["train", "--norm", "batch", "--epochs", "3"]) == 0
+    *epochs, last = capsys.readouterr().out.splitlines()
+    assert [EPOCH.fullmatch(line)[1] for line in epochs] == ["1", "2", "3"]
+    assert re.fullmatch(r"seconds per epoch : \d+\.\d", last)
+
+
+def test_train_prints_each_line_when_its_epoch_ends(capsys, monkeypatch):
+    seen = []
+
+    def fit(*_, on_evaluation, **__):
+        history = __main__.History()
+        for accuracy in 0.5, 0.9733:
+            history.test_accuracy.append(accuracy)
+            on_evaluation(history)
+            seen.append(capsys.readouterr().out)
+        return history
+
+    monkeypatch.setattr(__main__, "fit", fit)
+    assert main(["train"]) == 0
+    assert seen == ["epoch : 1, test acc : 0.5000\n", "epoch : 2, test acc : 0.9733\n"]
+
+
+@pytest.mark.parametrize("norm", NAMES)
+def test_train_knows_every_normalization(norm, capsys):
+    assert main(["train", "--norm", norm, "--epochs", "1"]) == 0
+    assert EPOCH.match(capsys.readouterr().out)
+
+
+def test_the_seed_decides_the_run(tmp_path):
+    losses = []
+    for seed in "0", "0", "1":
+        path = tmp_path / "run.json"
+        assert main(["train", "--epochs", "1", "--seed", seed, "--json", str(path)]) == 0
+        losses.append(strict(path)["history"]["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_the_json_says_what_was_run_and_on_what(tmp_path):
+    path = tmp_path / "run.json"
+    argv = ["train", "--norm", "layer", "--epochs", "2", "--json", str(path)]
+    assert main(argv) == 0
+    record = strict(path)
+    assert record["command"].startswith("python -m normtutorial train --norm layer --epochs 2")
+    assert (record["source"], record["seed"], record["epochs"]) == ("synthetic", 0, 2)
+    assert record["machine"]["torch"] == torch.__version__
+    assert len(record["history"]["loss"]) == 4 and record["history"]["steps"] == [2, 4]
+
+
+def test_a_run_that_diverges_ends_with_a_sentence_and_null_in_its_json(explodes, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert main(["train", "--epochs", "5", "--json", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert err == "normtutorial: it diverged: the loss of step 2 is not finite.\n"
+    assert len(out.splitlines()) == 2  # the last look at the test set, and the seconds
+    history = strict(path)["history"]
+    assert history["diverged"] and history["loss"][1] is None
+
+
+def test_an_interrupted_run_is_saved_and_gives_130(interrupted, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert main(["train", "--json", str(path)]) == 130
+    assert capsys.readouterr().err == "normtutorial: interrupted.\n"
+    assert strict(path)["history"]["interrupted"]
+
+
+# compare
+
+
+def test_compare_prints_a_row_for_each_normalization(capsys):
+    assert main(["compare", "--norms", "none", "batch", "--seeds", "3", "--epochs", "1"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["norm", "accuracy", "lowest", "highest", "s/epoch", "parameters"]
+    assert [row.split()[0] for row in rows] == ["none", "batch"]
+    for row in rows:
+        median, low, high = map(float, row.split()[1:4])
+        assert low <= median <= high
+    # 784 x 512 + 512 x 512 + 512 x 256 + 256 x 10 and a bias each; scale and shift on 1280 units
+    assert [row.split()[-1] for row in rows] == ["798,474", "801,034"]
+
+
+def test_compare_writes_a_run_for_each_seed(tmp_path):
+    path = tmp_path / "compare.json"
+    argv = ["compare", "--norms", "none", "rms", "--seeds", "2", "--seed", "5", "--epochs", "2"]
+    assert main([*argv, "--evaluate-every", "1", "--json", str(path)]) == 0
+    record = strict(path)
+    assert record["seeds"] == [5, 6] and list(record["runs"]) == ["none", "rms"]
+    for runs in record["runs"].values():
+        assert [run["seed"] for run in runs] == [5, 6]
+        for run in runs:
+            assert run["steps"] == [1, 2, 3, 4]
+            assert len(run["train_loss"]) == len(run["test_accuracy"]) == 4
+
+
+@pytest.mark.parametrize("suffix, magic", [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_compare_draws_the_curves(tmp_path, suffix, magic):
+    path = tmp_path / f"curves{suffix}"
+    argv = ["compare", "--norms", "none", "--seeds", "2", "--epochs", "1"]
+    assert main([*argv, "--figure", str(path)]) == 0
+    assert path.read_bytes().startswith(magic)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_compare_says_which_normalization_diverged(explodes, tmp_path, capsys):
+    path, figure = tmp_path / "compare.json", tmp_path / "curves.png"
+    argv = ["compare", "--norms", "none", "layer", "--seeds", "1", "--json", str(path)]
+    assert main([*argv, "--figure", str(figure)]) == 1
+    err = capsys.readouterr().err
+    assert err == ("normtutorial: it diverged: the loss was not finite in a run of none, layer.\n")
+    assert strict(path)["runs"]["none"][0]["diverged"]
+    assert not figure.exists()  # there is nothing to draw
+
+
+def test_an_interrupted_comparison_saves_what_there_is(interrupted, tmp_path, capsys):
+    path = tmp_path / "compare.json"
+    assert main(["compare", "--norms", "none", "batch", "--json", str(path)]) == 130
+    (run,) = strict(path)["runs"]["none"]
+    assert run["interrupted"] and run["steps"] == run["train_loss"] == []
+    assert "batch" not in strict(path)["runs"]
+
+
+# data
+
+
+def test_data_says_where_the_files_are(monkeypatch, data, capsys, tmp_path):
+    found = ImageData(*list(vars(data).values())[:4], source="mnist")
+    monkeypatch.setattr(__main__, "mnist", lambda source, root: found)
+    monkeypatch.setattr(__main__, "locate", lambda root: tmp_path)
+    assert main(["data"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(found), f"read from {tmp_path}"]
+
+
+def test_data_says_where_the_synthetic_digits_are(monkeypatch, data, capsys, tmp_path):
+    monkeypatch.setattr(__main__, "cache_dir", lambda: tmp_path)
+    assert main(["data", "--source", "synthetic"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(data), f"cached in {tmp_path}"]
+
+
+@pytest.mark.parametrize("command", ["train", "compare", "data"])
+def test_source_and_root_are_passed_on_and_an_error_is_a_sentence(command, monkeypatch, capsys):
+    def mnist(source, root):
+        raise DataError(f"no {source} in {root}")
+
+    monkeypatch.setattr(__main__, "mnist", mnist)
+    assert main([command, "--source", "mnist", "--root", "here"]) == 1
+    assert capsys.readouterr() == ("", "normtutorial: no mnist in here\n")
+
+
+# files
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_a_path_that_cannot_be_written_is_found_out_before_training(
+    command, no_training, tmp_path, capsys
+):
+    for path in tmp_path / "absent" / "run.json", tmp_path:
+        assert main([command, "--json", str(path)]) == 1
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith(f"normtutorial: {path} cannot be written")
+        assert err.count("\n") == 1
+
+
+def test_a_figure_of_an_unknown_kind_is_found_out_before_training(no_training, tmp_path, capsys):
+    assert main(["compare", "--figure", str(tmp_path / "curves.bmpx")]) == 1
+    assert "its name must end in .png, .svg, .pdf." in capsys.readouterr().err
+
+
+def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run.json"
+    path.write_text("before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert main(["train", "--epochs", "1", "--json", str(path)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert path.read_text() == "before" and os.listdir(tmp_path) == ["run.json"]
+    assert main(["train", "--epochs", "1", "--json", str(path)]) == 0
+    assert strict(path)["history"] and os.listdir(tmp_path) == ["run.json"]
+    assert path.stat().st_mode & 0o777 == 0o644 or os.name == "nt"
+
+
+# usage
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("compare",), ("data",)])
+def test_there_is_help_everywhere(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([*command, "--help"])
+    out = capsys.readouterr().out
+    assert exit.value.code == 0
+    if command in {("train",), ("compare",)}:
+        assert all(name in out for name in [*NAMES, "--epochs", "--seed", "--json", "--source"])
+    if not command:
+        assert all(name in out for name in ("train", "compare", "data", "Exit codes"))
+
+
+@pytest.mark.parametrize(
+    "argv, complaint",
+    [
+        ([], "COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["train", "--norm", "bach"], "invalid choice: 'bach'"),
+        (["train", "--epochs", "0"], "expected a whole number from 1; got '0'"),
+        (["train", "--epochs", "two"], "expected a whole number from 1; got 'two'"),
+        (["train", "--seed", "-1"], "expected"),
+        (["compare", "--norms"], "expected at least one argument"),
+        (["compare", "--seeds", "0"], "expected a whole number from 1; got '0'"),
+        (["data", "--source", "web"], "invalid choice: 'web'"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_understood_is_a_usage_error(argv, complaint, capsys, no_training):
+    assert complaint in usage_error(capsys, *argv)
+
+
+def test_it_runs_as_a_module_and_its_exit_code_is_the_process_s(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "normtutorial", "train", "--json", str(tmp_path / "no" / "x.json")],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert run.returncode == 1 and run.stdout == ""
+    assert run.stderr.startswith("normtutorial: ") and run.stderr.count("\n") == 1
