@@ -157,9 +157,10 @@ def dots(ax: Axes, x: Any, runs: Any, *, label: str | None = None, norm: str | N
 
 
 def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
-    """How the activations of a layer spread over the training: each column of the image is a
-    histogram, darker is more. From white, below 1 in 10 000, to the darkest, all values, on a
-    logarithmic scale that is the same for all layers.
+    """How the activations of a layer spread over the training, as an image.
+
+    Each column is a histogram. The scale is logarithmic and the same for all layers: white is less
+    than 1 in 2000 of the values, the darkest blue a fifth and more.
 
     The rows at the edge hold what lies beyond it, too.
 
@@ -173,7 +174,7 @@ def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
         _borders(record.steps).numpy(),
         record.edges.numpy(),
         share.T.numpy(),
-        norm=LogNorm(1e-4, 1),
+        norm=LogNorm(5e-4, 0.2),
         cmap="Blues",
         rasterized=True,
     )
@@ -219,9 +220,10 @@ def dead_units(ax: Axes, records: Mapping[str, ActivationRecord]) -> Axes:
     """
     for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
         ax.plot(record.steps, record.dead, label=name, markevery=_every(record.steps), **style)
-    ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(0, low), high + 0.25 * (high - low))  # room for the legend
     ax.set(xlabel="training step", ylabel="fraction of dead units")
-    ax.legend()
+    ax.legend(ncols=min(4, len(records)), loc="upper right")
     return ax
 
 
@@ -230,7 +232,7 @@ def unit_histograms(
     x: Any,
     *,
     units: int | Sequence[int] = 8,
-    bins: int = 60,
+    bins: int = 40,
     range: tuple[float, float] | None = None,
     norm: str | None = None,
 ) -> Axes:
@@ -244,7 +246,7 @@ def unit_histograms(
             finite is left out.
         units: which ones, or how many, evenly spread.
         bins: of the histograms.
-        range: lower and upper end; None holds 99.8 % of the values.
+        range: lower and upper end; None holds 99 % of the values.
         norm: sets the color.
 
     Raises:
@@ -353,11 +355,11 @@ def _spread(n: int, k: int) -> list[int]:
 
 
 def _bulk(x: Tensor) -> tuple[float, float]:
-    """The ends of the middle 99.8 % of all finite values, apart even if these are all the same."""
+    """The ends of the middle 99 % of all finite values, apart even if these are all the same."""
     x = x[x.isfinite()].sort().values
     if len(x) == 0:
         return -1.0, 1.0
-    low, high = x[int(0.001 * (len(x) - 1))].item(), x[-1 - int(0.001 * (len(x) - 1))].item()
+    low, high = x[int(0.005 * (len(x) - 1))].item(), x[-1 - int(0.005 * (len(x) - 1))].item()
     return (low, high) if low < high else (low - 0.5, high + 0.5)
 
 
