@@ -95,7 +95,8 @@ def test_a_room_that_is_always_loaded_imports_nothing_heavy_at_the_top(room):
 
 
 def test_only_plotting_draws():
-    rooms = [r for r in ROOMS if r not in {"plotting", "data"}]  # data takes its glyphs from fonts
+    # data takes its glyphs from fonts; the command line makes the Axes that plotting draws on.
+    rooms = [room for room in ROOMS if room not in {"plotting", "data", "__main__"}]
     for room in rooms:
         names = {
             alias.name if isinstance(node, ast.Import) else node.module or ""
@@ -104,6 +105,11 @@ def test_only_plotting_draws():
             for alias in node.names
         }
         assert not any(name.startswith("matplotlib") for name in names), room
+
+
+def test_the_command_line_loads_matplotlib_only_to_draw():
+    if "__main__" in ROOMS:
+        assert not imported_at_the_top(parse("__main__")) & HEAVY
 
 
 def test_importing_the_module_loads_neither_torchvision_nor_matplotlib():
