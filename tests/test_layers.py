@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 import torch
-import torch._inductor.config
 from helpers import assert_same_step, knows, rand, randomize_
 from torch import nn
 from torch.testing import assert_close
@@ -456,7 +455,9 @@ def test_compiled_it_is_the_same_without_a_graph_break(training):
     eager = randomize_(everything()).train(training)
     model = copy.deepcopy(eager)
     x, upstream = torch.randn(8, 3, 5), torch.randn(8, 6)
-    with torch._inductor.config.patch(compile_threads=1), torch.set_grad_enabled(training):
+    from torch._inductor import config  # seconds to import
+
+    with config.patch(compile_threads=1), torch.set_grad_enabled(training):
         compiled = torch.compile(model, fullgraph=True)
         for _ in range(2):
             a, b = eager(x), compiled(x)
