@@ -18,6 +18,7 @@ Statistics of half-precision inputs are computed in float32; outputs have the in
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -120,19 +121,86 @@ def standardize_backward(
         Ioffe and Szegedy 2015, section 3 (the same gradient, in six steps).
     """
     dims = tuple(dims)
-    along_scale = x_hat * (grad_x_hat * x_hat).mean(dims, keepdim=True)
-    along_shift = grad_x_hat.mean(dims, keepdim=True) if centered else 0.0
-    return rstd * (grad_x_hat - along_shift - along_scale)
+    scale = (grad_x_hat * x_hat).mean(dims, keepdim=True)
+    rest = grad_x_hat - grad_x_hat.mean(dims, keepdim=True) if centered else grad_x_hat
+    return torch.addcmul(rest, x_hat, scale, value=-1).mul_(rstd)  # rstd * (rest - x_hat * scale)
+
+
+class _Standardize(torch.autograd.Function):
+    """Moments over ``dims``, then :func:`standardize`; backward is :func:`standardize_backward`.
+
+    Autograd by itself would keep every intermediate result for backward. The closed form needs
+    ``x_hat``, and ``rstd``, which has one number per mean.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, dims: Dims, eps: float, centered: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if centered:
+            mean, var = moments(x, dims)
+        else:
+            mean, var = x.new_zeros(()), x.square().mean(tuple(dims), keepdim=True)
+        x_hat, rstd = standardize(x, mean, var, eps)
+        return x_hat, rstd, mean, var
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        _, ctx.dims, _, ctx.centered = inputs
+        x_hat, rstd, mean, var = output
+        ctx.mark_non_differentiable(mean, var)  # else running statistics would keep every graph
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x_hat, rstd)
+        ctx.save_for_forward(x_hat, rstd)
+
+    @staticmethod
+    def backward(ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, *_: Any) -> tuple:
+        x_hat, rstd = ctx.saved_tensors
+        grad_x = None
+        if grad_x_hat is not None:
+            grad_x = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
+        if grad_rstd is not None:  # rstd is an input of the line above: for second derivatives
+            n = x_hat.numel() // rstd.numel()
+            along_rstd = -x_hat * (grad_rstd * rstd.square() / n)
+            grad_x = along_rstd if grad_x is None else grad_x + along_rstd
+        return grad_x, None, None, None
+
+
+class _StandardizeForwardToo(_Standardize):
+    """With forward-mode derivatives, which ``torch.compile`` refuses to trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple:
+        x_hat, rstd = ctx.saved_tensors
+        # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
+        along_x_hat = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
+        along_rstd = -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True)
+        return along_x_hat, along_rstd, None, None
+
+
+def _standardized(
+    x: Tensor, dims: Dims, eps: float, *, centered: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x_hat`` and the mean and variance that it was made with, at least in float32."""
+    function = _Standardize if torch.compiler.is_compiling() else _StandardizeForwardToo
+    x_hat, _, mean, var = function.apply(_widen(x), tuple(dims), eps, centered)
+    return x_hat, mean, var
 
 
 def _affine(
     x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, shape: Dims, dtype: torch.dtype
 ) -> Tensor:
     """``weight * x_hat + bias``, both viewed as ``shape``, in the dtype that the input had."""
+    weight = None if weight is None else weight.view(tuple(shape))
+    bias = None if bias is None else bias.view(tuple(shape))
+    if weight is not None and bias is not None:
+        return torch.addcmul(bias, x_hat, weight).to(dtype)  # both in one pass over memory
     if weight is not None:
-        x_hat = x_hat * weight.view(tuple(shape))
+        x_hat = x_hat * weight
     if bias is not None:
-        x_hat = x_hat + bias.view(tuple(shape))
+        x_hat = x_hat + bias
     return x_hat.to(dtype)
 
 
@@ -183,17 +251,16 @@ def batch_norm(
                 f"{tuple(x.shape)}. Use a larger batch, or call .eval() to use the running "
                 f"statistics."
             )
-        mean, var = moments(x, dims)  # (1, C, 1, ...)
+        x_hat, mean, var = _standardized(x, dims, eps)
         _track(running_mean, running_var, mean, var, count, momentum)
     elif running_mean is None or running_var is None:
         raise ValueError("batch_norm needs running_mean and running_var when training is False.")
     else:
         mean, var = _widen(running_mean).view(shape), _widen(running_var).view(shape)
-    x_hat, _ = standardize(x, mean, var, eps)
+        x_hat, _ = standardize(_widen(x), mean, var, eps)
     return _affine(x_hat, weight, bias, shape, x.dtype)
 
 
-@torch.no_grad()  # without it the running statistics would drag the graph of every past step along
 def _track(
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -233,7 +300,7 @@ def layer_norm(
         Ba, Kiros and Hinton 2016, equations 3 and 4.
     """
     dims = tuple(range(-len(normalized_shape), 0))
-    x_hat, _ = standardize(x, *moments(x, dims), eps)
+    x_hat, *_ = _standardized(x, dims, eps)
     return _affine(x_hat, weight, bias, normalized_shape, x.dtype)
 
 
@@ -261,10 +328,9 @@ def rms_norm(
         Zhang and Sennrich 2019, equation 4.
     """
     dims = tuple(range(-len(normalized_shape), 0))
-    wide = _widen(x)
-    eps = torch.finfo(wide.dtype).eps if eps is None else eps
-    mean_square = wide.square().mean(dims, keepdim=True)
-    return _affine(wide * torch.rsqrt(mean_square + eps), weight, None, normalized_shape, x.dtype)
+    eps = torch.finfo(_widen(x).dtype).eps if eps is None else eps
+    x_hat, *_ = _standardized(x, dims, eps, centered=False)
+    return _affine(x_hat, weight, None, normalized_shape, x.dtype)
 
 
 def instance_norm(
@@ -284,7 +350,8 @@ def instance_norm(
     References:
         Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
     """
-    x_hat, _ = standardize(x, *moments(x, tuple(range(2, x.ndim))), eps)
+    dims = tuple(range(2, x.ndim))
+    x_hat, *_ = _standardized(x, dims, eps)
     return _affine(x_hat, weight, bias, _channel_shape(x), x.dtype)
 
 
@@ -314,8 +381,18 @@ def group_norm(
         Wu and He 2018, equations 1 and 7.
     """
     grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-    x_hat, _ = standardize(grouped, *moments(grouped, (2,)), eps)
+    x_hat, *_ = _standardized(grouped, (2,), eps)
     return _affine(x_hat.view(x.shape), weight, bias, _channel_shape(x), x.dtype)
+
+
+def _any(condition: Tensor) -> bool:
+    """Whether it holds anywhere; False where nobody can look: compiled, on `meta`, under vmap."""
+    if torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(condition.any())
+    except RuntimeError:
+        return False
 
 
 def lengths(v: Tensor, dim: int | None) -> Tensor:
@@ -339,7 +416,7 @@ def lengths(v: Tensor, dim: int | None) -> Tensor:
         )
     dims = tuple(d for d in range(v.ndim) if d != dim)  # dim=None: all of them
     length = torch.linalg.vector_norm(v, dim=dims, keepdim=True)
-    if not (torch.compiler.is_compiling() or v.is_meta) and (length == 0).any():
+    if _any(length == 0):
         where = "" if dim is None else f" at {(length == 0).flatten().nonzero().flatten().tolist()}"
         raise ValueError(
             f"weight_norm expects directions of non-zero length; v of shape {tuple(v.shape)} has a "

@@ -7,6 +7,7 @@ parameter and buffer names, so a ``state_dict`` travels both ways. The formulas 
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -348,9 +349,10 @@ class _TrailingNorm(_Norm):
         device: Any,
         dtype: torch.dtype | None,
     ) -> None:
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else normalized_shape
+        sizes: Any = normalized_shape
+        shape = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
         super().__init__(shape, eps, elementwise_affine, bias, device, dtype)
-        self.normalized_shape = tuple(shape)
+        self.normalized_shape: tuple[int, ...] = shape
         self.elementwise_affine = elementwise_affine
         self.reset_parameters()
 

@@ -8,6 +8,9 @@ from torch.testing import assert_close
 
 from normtutorial import functional as NF
 
+# torch's own, when it first takes a forward-mode derivative
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:Warning")
+
 
 def leaf(*shape, scale=1.0):
     return rand(*shape, scale=scale).requires_grad_()
@@ -35,13 +38,69 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_first_derivatives_are_those_of_finite_differences(name, scale):
     function, shape, affine = FUNCTIONS[name]
-    assert gradcheck(function, (leaf(*shape, scale=scale), leaf(*affine), leaf(*affine)))
+    inputs = leaf(*shape, scale=scale), leaf(*affine), leaf(*affine)
+    assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_second_derivatives_are_those_of_finite_differences(name):
     function, shape, affine = FUNCTIONS[name]
-    assert gradgradcheck(function, (leaf(*shape), leaf(*affine), leaf(*affine)))
+    inputs = leaf(*shape), leaf(*affine), leaf(*affine)
+    assert gradgradcheck(function, inputs, check_fwd_over_rev=True)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_transforms_agree_with_each_other(name):
+    function, shape, _ = FUNCTIONS[name]
+    x, w, b = rand(2, *shape), rand(4), rand(4)
+    if "layer" in name or "rms" in name:
+        w, b = rand(4, 2), rand(4, 2)
+
+    def loss(x):
+        return function(x, w, b).pow(3).sum()
+
+    one_by_one = torch.stack([torch.func.grad(loss)(a) for a in x])
+    assert_close(torch.func.vmap(torch.func.grad(loss))(x), one_by_one)
+    jacobians = [
+        j(lambda a: function(a, w, b))(x[0]) for j in (torch.func.jacrev, torch.func.jacfwd)
+    ]
+    assert_close(*jacobians)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_backward_keeps_one_tensor_of_the_size_of_the_input(name):
+    function, shape, affine = FUNCTIONS[name]
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    x, w, b = leaf(*shape), leaf(*affine), leaf(*affine)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = function(x, w, b)
+    sizes = sorted(kept.values())
+    assert sizes.count(x.numel()) == 1 and sizes[-1] == x.numel()
+    assert sum(sizes) - x.numel() <= 2 * w.numel() + 2 * max(shape[0] * shape[1], w.numel())
+    y.sum().backward()
+
+
+def test_in_half_precision_the_gradient_is_rounded_once():
+    for half in torch.float16, torch.bfloat16:
+        x = torch.randn(512, 8).to(half).requires_grad_()
+        upstream = torch.ones(512, 8).to(half) + torch.randn(512, 8).to(half) / 64
+        for function in (
+            lambda x: NF.batch_norm(x, None, None, training=True),
+            lambda x: NF.layer_norm(x, (8,)),
+            lambda x: NF.group_norm(x, 2),
+            lambda x: NF.instance_norm(x[None].mT)[0].mT,
+            lambda x: NF.rms_norm(x, (8,), eps=1e-5),
+        ):
+            (grad,) = gradients(function(x), [x], upstream)
+            wide = x.detach().double().requires_grad_()
+            (exact,) = gradients(function(wide), [wide], upstream.double())
+            error = (grad - exact).abs().max() / exact.abs().max()
+            assert error < torch.finfo(half).eps
 
 
 def test_batch_norm_in_eval_has_the_derivatives_of_an_affine_map():

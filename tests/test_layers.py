@@ -569,3 +569,9 @@ def test_a_batch_of_one_with_positions_is_enough_for_batch_norm():
 def test_layers_do_no_arithmetic_of_their_own():
     layer, x = BatchNorm(4), torch.randn(6, 4)
     assert_close(layer(x), NF.batch_norm(x, None, None, layer.weight, layer.bias, True))
+
+
+@pytest.mark.parametrize("layer", [LayerNorm, RMSNorm])
+def test_a_size_may_be_any_integer(layer):
+    numpy = pytest.importorskip("numpy")
+    assert layer(numpy.int64(4)).normalized_shape == (4,)

@@ -13,6 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm as torch_weight_norm
 from torch.testing import assert_close
 
 from normtutorial import MLP, BatchNorm, WeightNormLinear, data_dependent_init_, weight_norm
+from normtutorial import functional as NF
 from normtutorial.parametrizations import __all__ as public
 
 LAYERS = {
@@ -257,3 +258,9 @@ def test_it_wants_weight_normalized_layers_with_a_bias(model):
 
 def test_what_is_public_is_what_this_file_tests():
     assert public == ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
+
+
+def test_weight_norm_works_under_vmap_over_the_parameters():
+    v, g = torch.randn(5, 3, 4), torch.rand(5, 3, 1)
+    one_by_one = torch.stack([NF.weight_norm(*pair) for pair in zip(v, g, strict=True)])
+    assert_close(torch.func.vmap(NF.weight_norm)(v, g), one_by_one)
