@@ -56,6 +56,15 @@ def test_batch_norm_is_that_of_torch(shape, training, scale):
     assert training != torch.equal(buffers[0], mean)
 
 
+@pytest.mark.parametrize("which", ["weight", "bias"])
+def test_weight_and_bias_may_come_alone(which):
+    x, alone = rand(6, 4), {which: rand(4)}
+    assert_close(
+        NF.batch_norm(x, None, None, training=True, **alone),
+        F.batch_norm(x, None, None, training=True, **alone),
+    )
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_batch_norm_without_running_statistics_is_that_of_torch(shape):
     x = rand(*shape)
