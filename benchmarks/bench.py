@@ -8,8 +8,6 @@ benchmarks/results/.
 
 import argparse
 import json
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -34,7 +32,7 @@ from normtutorial import (
     fit,
     mnist,
 )
-from normtutorial.experiments import WIDTHS, threads
+from normtutorial.experiments import WIDTHS, machine, threads
 
 RESULTS = Path(__file__).parent / "results"
 BATCH = 128
@@ -201,23 +199,6 @@ def peak_memory() -> dict:
             "target": 1.5}  # fmt: skip
 
 
-def machine() -> dict:
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-        cpu = names[0] if names else cpu
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--quick", action="store_true", help="few steps, to see that it runs")
@@ -256,7 +237,7 @@ def main() -> None:
     if not args.quick:
         record = {"machine": machine(), "source": data.source, "steps": steps, "rounds": rounds,
                   "rows": results, "seconds_per_epoch": epoch}  # fmt: skip
-        name = "-".join(re.findall(r"[a-z0-9]+", record["machine"]["cpu"].lower()))
+        name = "-".join(re.findall(r"[a-z0-9]+", record["machine"]["processor"].lower()))
         where = RESULTS / f"training-{name}-{default}-threads.json"
         RESULTS.mkdir(exist_ok=True)
         where.write_text(json.dumps(record, indent=1) + "\n")

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import platform
 import shlex
 import statistics
 import sys
@@ -22,7 +21,7 @@ from typing import Any
 import torch
 
 from .data import SOURCES, DataError, cache_dir, locate, mnist
-from .experiments import NORMS, WIDTHS, build, compare
+from .experiments import NORMS, WIDTHS, build, compare, machine
 from .training import History, fit
 
 NAMES = [*NORMS, "original"]
@@ -150,14 +149,7 @@ def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
         "widths": WIDTHS,
         "epochs": args.epochs,
         "seed": args.seed,
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
     }
 
 

@@ -1,6 +1,7 @@
 """Studies over seeds: what several chapters and the command line both run."""
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,9 @@ from .original import OriginalNet
 from .parametrizations import WeightNormLinear
 from .training import History, fit
 
-__all__ = ["NORMS", "WIDTHS", "build", "compare", "learning_rate_sweep", "seeds", "threads"]
+__all__ = [
+    "NORMS", "WIDTHS", "build", "compare", "learning_rate_sweep", "machine", "seeds", "threads",
+]  # fmt: skip
 
 WIDTHS = (784, 512, 512, 256, 10)
 """The original notebook's network."""
@@ -59,6 +62,29 @@ def seeds(n: int = 3) -> list[int]:
     if not shift.isdecimal():
         raise ValueError(f"NORMTUTORIAL_SEED expects a whole number from 0; got {shift!r}.")
     return [1000 * int(shift) + i for i in range(n)]
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions that a study ran with, for its file.
+
+    Example:
+        >>> machine()["torch"] == torch.__version__
+        True
+    """
+    processor = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):  # Linux names only the architecture
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return {
+        "system": platform.system(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 @contextmanager

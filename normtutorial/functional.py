@@ -127,7 +127,7 @@ def standardize_backward(
 
 
 class _Standardize(torch.autograd.Function):
-    """Moments over ``dims``, then :func:`standardize`; backward is :func:`standardize_backward`.
+    """:func:`moments`, then :func:`standardize`, and :func:`standardize_backward` for backward.
 
     Autograd by itself would keep every intermediate result for backward. The closed form needs
     ``x_hat``, and ``rstd``, which has one number per mean.
@@ -137,14 +137,13 @@ class _Standardize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        x: Tensor, dims: Dims, eps: float, centered: bool
+        x: Tensor, dims: tuple[int, ...], eps: float, centered: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if centered:
-            mean, var = moments(x, dims)
-        else:
-            mean, var = x.new_zeros(()), x.square().mean(tuple(dims), keepdim=True)
-        x_hat, rstd = standardize(x, mean, var, eps)
-        return x_hat, rstd, mean, var
+        mean = x.mean(dims, keepdim=True) if centered else x.new_zeros(())
+        deviation = x - mean if centered else x
+        var = deviation.square().mean(dims, keepdim=True)
+        rstd = torch.rsqrt(var + eps)
+        return deviation * rstd, rstd, mean, var
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:

@@ -71,13 +71,36 @@ def mutants() -> Iterator[Mutant]:
         ),
         (
             "normalization by n - 1",
-            "mean, var = moments(x, dims)\n",
-            "mean, var = moments(x, dims, correction=1)\n",
+            "var = deviation.square().mean(dims, keepdim=True)",
+            "var = deviation.square().sum(dims, keepdim=True) / (x.numel() // mean.numel() - 1)",
         ),
         ("moments: correction ignored", "/ (n - correction)", "/ n"),
         ("running variance by n", "var.view(-1) * (count / (count - 1))", "var.view(-1)"),
-        ("eps outside the root", "torch.rsqrt(var + eps)", "1 / (var.sqrt() + eps)"),
-        ("eps dropped", "torch.rsqrt(var + eps)", "torch.rsqrt(var)"),
+        (
+            "eps outside the root",
+            "rstd = torch.rsqrt(var + eps)\n        return",
+            "rstd = 1 / (var.sqrt() + eps)\n        return",
+        ),
+        (
+            "eps dropped",
+            "rstd = torch.rsqrt(var + eps)\n        return",
+            "rstd = torch.rsqrt(var)\n        return",
+        ),
+        (
+            "standardize: eps outside the root",
+            "rstd = torch.rsqrt(var + eps)\n    return",
+            "rstd = 1 / (var.sqrt() + eps)\n    return",
+        ),
+        (
+            "standardize: eps dropped",
+            "rstd = torch.rsqrt(var + eps)\n    return",
+            "rstd = torch.rsqrt(var)\n    return",
+        ),
+        (
+            "one-pass variance in the layers",
+            "deviation.square().mean(dims, keepdim=True)",
+            "x.square().mean(dims, keepdim=True) - mean**2",
+        ),
         (
             "eps of rms norm dropped",
             "standardized(x, dims, eps, centered=False)",
