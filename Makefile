@@ -27,6 +27,17 @@ book: venv  ## build the book from its stored outputs
 
 test: venv  ## unit tests, and every chapter again; JOBS=4 for four at once
 	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope
+	@echo "Left out here: the built pages in a browser. make web-test runs them."
+
+web-test: venv  ## build the book, and check every page in a real browser
+	@.ci/browser
+	@$(MAKE) --no-print-directory book
+	@NORMTUTORIAL_WEB=1 $(BIN)/python -m pytest tests/web -n $(JOBS) --dist worksteal -p no:cacheprovider
+
+pdf: venv  ## the whole book as one PDF, printed from the pages of `make book`
+	@.ci/browser
+	@test -d _build/html || $(MAKE) --no-print-directory book
+	@$(BIN)/python book/_ext/pdf.py
 
 lint: venv  ## ruff, and a type checker on normtutorial/
 	@$(BIN)/ruff check .
@@ -49,4 +60,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book test lint refresh bench mutants lab clean
+.PHONY: help venv book test web-test pdf lint refresh bench mutants lab clean

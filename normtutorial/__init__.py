@@ -13,7 +13,7 @@ from .parametrizations import WeightNormLinear, data_dependent_init_, weight_nor
 from .probes import ActivationProbe, GradientProbe, activations
 from .training import History, evaluate, fit
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MLP",

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .data import SOURCES, DataError, cache_dir, locate, mnist
 from .experiments import NORMS, WIDTHS, build, compare, machine
 from .training import History, fit

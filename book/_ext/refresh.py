@@ -78,6 +78,7 @@ def refresh(path: Path) -> float:
         raise RefreshError(ANSI.sub("", str(error)).strip()) from None
     seconds = time.perf_counter() - start
     tidy(notebook)
+    notebook.metadata["seconds"] = 10 * max(1, round(seconds / 10))  # shown above the chapter
     partial = path.with_suffix(".partial")
     nbformat.write(notebook, partial)
     os.replace(partial, path)

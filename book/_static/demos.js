@@ -100,11 +100,11 @@
   const METHODS = [["batch", "batch norm"], ["layer", "layer norm"], ["instance", "instance norm"],
     ["group", "group norm, 2 groups"], ["rms", "RMS norm"]];
   const INDEX_SET = {
-    batch: "c\u2032 = c",
-    layer: "n\u2032 = n",
-    instance: "n\u2032 = n and c\u2032 = c",
-    group: "n\u2032 = n and c\u2032 is in the group of c",
-    rms: "n\u2032 = n",
+    batch: "d = c",
+    layer: "m = n",
+    instance: "m = n and d = c",
+    group: "m = n and d is in the group of c",
+    rms: "m = n",
   };
   const WORDS = {
     batch: ([, c]) => `all samples and all positions of channel ${c + 1}`,
@@ -141,7 +141,7 @@
       said.replaceChildren(
         html("strong", { "data-count": count }, `${count} of ${N * C * L} numbers share a ${what}: `),
         `${WORDS[method](at, C)}.`);
-      formula.replaceChildren("S(n, c, l) = { (n\u2032, c\u2032, l\u2032) : ", html("span", {}, INDEX_SET[method]), " }");
+      formula.replaceChildren("S(n, c, p) = { (m, d, q) : ", html("span", {}, INDEX_SET[method]), " }");
       picture.setAttribute("aria-label", `${name}: ${said.textContent}`);
     };
     const choose = (cell) => { cell.forEach((v, i) => { at[i] = v; }); draw(); };
@@ -161,11 +161,11 @@
           group.append(cell);
         }
       }
-      group.append(svg("text", { x: 26, y: 22 + C * (side + gap) + 12 }, `l = 1 \u2026 ${L} (H \u00d7 W)`));
+      group.append(svg("text", { x: 26, y: 22 + C * (side + gap) + 12 }, `p = 1 \u2026 ${L} (H \u00d7 W)`));
       return group;
     });
     const picture = html("div", { class: "demo-row", role: "img" }, ...samples);
-    const controls = [["sample n", N], ["channel c", C], ["position l", L]].map(([label, size], i) =>
+    const controls = [["sample n", N], ["channel c", C], ["position p", L]].map(([label, size], i) =>
       slider(label, size - 1, at[i], (value) => { at[i] = value; draw(); }));
     const said = html("p", { "aria-live": "polite", class: "demo-said" });
     const formula = html("p", { class: "demo-formula" });

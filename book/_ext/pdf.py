@@ -1,0 +1,118 @@
+"""Print the built book as one PDF: ``make pdf``.
+
+The browser prints each page; the sheets are joined, numbered, and given an outline. Links between
+pages of the book lead inside the PDF.
+"""
+
+import io
+import sys
+from pathlib import Path
+from shutil import which
+from urllib.parse import unquote, urlsplit
+
+import yaml
+from playwright.sync_api import Page, sync_playwright
+from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject
+
+ROOT = Path(__file__).parents[2]
+SITE = ROOT / "_build" / "html"
+TARGET = ROOT / "_build" / "normtutorial.pdf"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
+OPEN = "document.querySelectorAll('.tag_hide-cell details').forEach(d => d.open = true)"
+TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0"
+
+
+def parts() -> list[tuple[str | None, list[str]]]:
+    """Captions and documents in the order of the book."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    listed = [(p["caption"], [c["file"] for c in p["chapters"]]) for p in toc["parts"]]
+    return [(None, [toc["root"]]), *listed]
+
+
+def sheets(page: Page, document: str) -> tuple[str, PdfReader]:
+    """Title and printed sheets of one page."""
+    page.goto((SITE / f"{document}.html").as_uri())
+    page.evaluate(TYPESET)
+    page.evaluate(OPEN)
+    title = page.locator("h1").first.evaluate("h => h.firstChild.textContent + [...h.childNodes]"
+        ".slice(1).filter(n => !n.classList || !n.classList.contains('headerlink'))"
+        ".map(n => n.textContent).join('')")  # fmt: skip
+    pdf = page.pdf(format="A4", margin=MARGIN, scale=0.85, print_background=True, tagged=True)
+    return " ".join(title.split()), PdfReader(io.BytesIO(pdf))
+
+
+def numbers(page: Page, count: int) -> PdfReader:
+    """As many sheets with nothing but their number at the foot."""
+    style = "@page{margin:0;size:A4} div{height:297mm;position:relative;break-after:page}"
+    foot = "p{position:absolute;bottom:6mm;width:100%;text-align:center;font:9pt sans-serif}"
+    body = "".join(f"<div><p>{number}</p></div>" for number in range(1, count + 1))
+    page.set_content(f"<style>{style}{foot}*{{margin:0}}</style>{body}")
+    return PdfReader(io.BytesIO(page.pdf(format="A4", prefer_css_page_size=True)))
+
+
+def lead_inside(writer: PdfWriter, first: dict[str, int]) -> None:
+    """Turn links to pages of the book into links to their first sheet; drop other local ones."""
+    base = SITE.as_uri() + "/"
+    for sheet in writer.pages:
+        kept = ArrayObject()
+        for reference in sheet.get("/Annots", ArrayObject()):
+            link = reference.get_object()
+            uri = str(link.get("/A", {}).get("/URI", ""))
+            if uri.startswith("file:"):
+                path = unquote(urlsplit(uri.removeprefix(base)).path).removesuffix(".html")
+                if path not in first:
+                    continue
+                target = writer.pages[first[path]].indirect_reference
+                link[NameObject("/A")] = DictionaryObject({
+                    NameObject("/S"): NameObject("/GoTo"),
+                    NameObject("/D"): ArrayObject([
+                        target, NameObject("/XYZ"), NullObject(), FloatObject(842), NullObject(),
+                    ]),
+                })  # fmt: skip
+            kept.append(reference)
+        if kept:
+            sheet[NameObject("/Annots")] = kept
+        elif "/Annots" in sheet:
+            del sheet["/Annots"]
+
+
+def main() -> int:
+    browser_path = next(filter(None, map(which, BROWSERS)), None)
+    if browser_path is None or not SITE.is_dir():
+        lacking = "a browser" if browser_path is None else "the built book"
+        print(f"pdf: {lacking} is missing; run make web-test or make book first.", file=sys.stderr)
+        return 1
+    writer, first = PdfWriter(), {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(color_scheme="light")
+        for caption, documents in parts():
+            parent = None
+            for document in documents:
+                title, printed = sheets(page, document)
+                first[document] = len(writer.pages)
+                writer.append(printed, import_outline=False)
+                if caption and parent is None:
+                    parent = writer.add_outline_item(title=caption, page_number=first[document], bold=True)
+                writer.add_outline_item(title=title, page_number=first[document], parent=parent)
+        stamps = numbers(page, len(writer.pages))
+        browser.close()
+    for sheet, stamp in zip(writer.pages, stamps.pages, strict=True):
+        sheet.merge_page(stamp)
+    lead_inside(writer, first)
+    writer.add_metadata({
+        "/Title": "Normalization in deep learning, measured",
+        "/Author": "the normtutorial authors",
+    })  # fmt: skip
+    writer.page_mode = "/UseOutlines"
+    writer.compress_identical_objects()
+    writer.write(TARGET)
+    size = TARGET.stat().st_size / 1e6
+    print(f"The book as a PDF: {TARGET} ({len(writer.pages)} sheets, {size:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

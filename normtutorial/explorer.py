@@ -1,0 +1,119 @@
+"""The activation explorer of the built book: a whole run of several networks, to drag through.
+
+It is a picture for the page. The numbers are those of the probes, thinned out and rounded; the
+page's ``demos.js`` draws them.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .probes import ActivationRecord
+from .training import History
+
+__all__ = ["Explorer"]
+
+UNITS = 24  # shown of each layer, evenly spaced
+BINS = 32  # of the pooled histogram
+MOMENTS = 14  # steps that can be chosen
+
+
+class Explorer:
+    """Distributions over training, per unit and pooled, for a page of the book.
+
+    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
+
+    Args:
+        runs: for each normalization its history and its activation records, one per layer, all
+            recorded at the same steps. The layers may have names of their own, but each run has
+            as many.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Raises:
+        ValueError: no runs, or runs that differ in their steps or in the number of their layers.
+
+    Example:
+        >>> from normtutorial import MLP, ActivationProbe
+        >>> probe = ActivationProbe(MLP((4, 8, 3)), ["act1"], every=1)
+        >>> with probe:
+        ...     _ = probe.model(torch.randn(16, 4))
+        >>> history = History(steps=[1], test_accuracy=[0.5])
+        >>> explorer = Explorer({"none": (history, probe.records)}, origin="Noise.")
+        >>> explorer.data["steps"], list(explorer.data["runs"])
+        ([0], ['none'])
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, tuple[History, Mapping[str, ActivationRecord]]],
+        *,
+        origin: str,
+    ) -> None:
+        steps = [tuple(r.steps.tolist()) for _, records in runs.values() for r in records.values()]
+        depths = {len(records) for _, records in runs.values()}
+        if not steps or len(set(steps)) > 1 or len(depths) > 1:
+            raise ValueError(
+                "Explorer expects runs with the same recorded steps and the same number of layers; "
+                f"got {len(set(steps))} kinds of steps and {len(depths)} numbers of layers."
+            )
+        chosen = _evenly(len(steps[0]), MOMENTS)
+        self.data: dict[str, Any] = {
+            "origin": origin,
+            "steps": [steps[0][i] for i in chosen],
+            "runs": {norm: _run(*run, chosen) for norm, run in runs.items()},
+        }
+
+    def __repr__(self) -> str:
+        return f"Explorer({', '.join(self.data['runs'])})"
+
+    def _repr_html_(self) -> str:
+        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        return (
+            '<div class="demo" data-demo="explorer">'
+            f'<script type="application/json">{text}</script>'
+            "<p>In the built book this is a picture to drag through. "
+            "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
+        )
+
+
+def _evenly(n: int, most: int) -> list[int]:
+    """At most ``most`` of ``n`` indices, the first and the last among them."""
+    return sorted({round(i * (n - 1) / max(most - 1, 1)) for i in range(most)})
+
+
+def _run(
+    history: History, records: Mapping[str, ActivationRecord], chosen: Sequence[int]
+) -> dict[str, Any]:
+    looks = zip(history.steps, history.test_accuracy, strict=True)
+    return {
+        "looks": [[step, round(accuracy, 4)] for step, accuracy in looks],
+        "layers": {name: _layer(record, chosen) for name, record in records.items()},
+    }
+
+
+def _layer(record: ActivationRecord, chosen: Sequence[int]) -> dict[str, Any]:
+    """One layer: percentiles of some units, shares of the histogram, mean and deviation of all."""
+    shown = _evenly(record.percentiles.shape[2], UNITS)
+    percentiles = record.percentiles[chosen][:, :, shown].mT  # (moments, units, 5)
+    low, high = record.edges[0].item(), record.edges[-1].item()
+    counts = record.histogram[chosen].double()
+    group = math.ceil(counts.shape[1] / BINS)
+    counts = F.pad(counts, (0, -counts.shape[1] % group)).unflatten(1, (-1, group)).sum(2)
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    return {
+        "range": [low, high],
+        "units": _rounded(percentiles, 3),
+        "counts": _rounded(shares, 4),
+        "mean": _rounded(record.pooled_mean[chosen], 3),
+        "std": _rounded(record.pooled_std[chosen], 3),
+    }
+
+
+def _rounded(x: Tensor, digits: int) -> list:
+    """Nested lists, short in JSON; what is not finite becomes zero."""
+    return torch.nan_to_num(x.double(), 0.0, 0.0, 0.0).round(decimals=digits).tolist()

@@ -1,0 +1,176 @@
+"""The demonstrations, moved by hand in a real browser, beside what Python computes."""
+
+import json
+import re
+
+import pytest
+import torch
+from built import SITE
+from torch.testing import assert_close
+
+from normtutorial import functional as NF
+
+START = torch.tensor(
+    [[[1, 2], [3, 5], [-2, 0], [4, 4]], [[10, 20], [0, 1], [6, 2], [-1, 3]]], dtype=torch.float64
+)
+NORMS = {
+    "batch": lambda x: NF.batch_norm(x, None, None, training=True),
+    "layer": lambda x: NF.layer_norm(x, (4, 2)),
+    "instance": NF.instance_norm,
+    "group": lambda x: NF.group_norm(x, 2),
+    "rms": lambda x: NF.rms_norm(x, (4, 2), eps=1e-5),
+    "weight": lambda x: NF.weight_norm(x, torch.ones(2, 1, 1).double()),
+}
+
+
+@pytest.fixture(params=["mouse", "phone"])
+def page(browser, request):
+    touch = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+    context = browser.new_context(**(touch if request.param == "phone" else {}))
+    context.set_default_timeout(5000)
+    page = context.new_page()
+    page.press_on = lambda target: target.tap() if request.param == "phone" else target.click()
+    yield page
+    context.close()
+
+
+def visit(page, chapter):
+    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    page.wait_for_selector(".demo-live")
+    return page.locator(".demo-live").first
+
+
+def shown(demo, norm):
+    cells = demo.locator(f"[data-norm={norm}] td span")
+    values = [float(cells.nth(i).get_attribute("data-value")) for i in range(16)]
+    texts = [cells.nth(i).inner_text() for i in range(16)]
+    return torch.tensor(values, dtype=torch.float64).reshape(2, 4, 2), texts
+
+
+def assert_all_norms_are_pythons(demo, x):
+    for name, norm in NORMS.items():
+        values, texts = shown(demo, name)
+        expected = norm(x)
+        assert_close(values, expected, msg=lambda text, name=name: f"{name}: {text}")
+        for text, value in zip(texts, expected.flatten().tolist(), strict=True):
+            assert abs(float(text.replace("−", "-")) - value) < 0.00501
+
+
+def test_try_it_computes_what_python_computes(page):
+    demo = visit(page, "try_it")
+    assert_all_norms_are_pythons(demo, START)
+    x = START.clone()
+    x[0, 2, 1], x[1, 0, 0] = -7.25, 1000.5
+    demo.get_by_label("sample 1, channel 3, position 2").fill("-7.25")
+    demo.get_by_label("sample 2, channel 1, position 1").fill("1000.5")
+    assert_all_norms_are_pythons(demo, x)
+
+
+def test_try_it_has_changes_to_press(page):
+    demo = visit(page, "try_it")
+    page.press_on(demo.get_by_role("button", name="add 10 to all"))
+    page.press_on(demo.get_by_role("button", name="sample 1 times 3"))
+    x = START + 10
+    x[0] *= 3
+    assert_all_norms_are_pythons(demo, x)
+    page.press_on(demo.get_by_role("button", name="start again"))
+    assert_all_norms_are_pythons(demo, START)
+
+
+def test_try_it_says_what_it_cannot_compute(page):
+    demo = visit(page, "try_it")
+    field = demo.get_by_label("sample 1, channel 1, position 1")
+    field.fill("")
+    assert "needs a number" in demo.get_by_role("status").inner_text()
+    assert shown(demo, "batch")[1] == ["–"] * 16
+    field.fill("2")
+    assert demo.get_by_role("status").inner_text() == ""
+    for channel in range(1, 5):
+        for position in (1, 2):
+            demo.get_by_label(f"sample 1, channel {channel}, position {position}").fill("0")
+    assert "no direction" in demo.get_by_role("status").inner_text()
+    assert shown(demo, "weight")[1][:8] == ["–"] * 8
+    assert "–" not in shown(demo, "layer")[1]
+
+
+@pytest.mark.parametrize(("chapter", "first"), [("batch_norm", 18), ("layer_norm", 24)])
+def test_which_numbers_share_a_mean(page, chapter, first):
+    demo = visit(page, chapter)
+    lit = demo.locator("g.lit")
+    assert lit.count() == first
+    sizes = {
+        "batch norm": 18,
+        "layer norm": 24,
+        "instance norm": 6,
+        "group norm": 12,
+        "RMS norm": 24,
+    }
+    for method, size in sizes.items():
+        page.press_on(demo.get_by_text(re.compile(f"^ ?{method}")))
+        assert lit.count() == size
+        assert f"{size} of 72" in demo.locator(".demo-said").inner_text()
+    page.press_on(demo.get_by_text(re.compile("^ ?batch norm")))
+    page.press_on(demo.locator("svg").nth(2).locator("g").nth(20))  # the third sample, channel 4
+    assert "channel 4" in demo.locator(".demo-said").inner_text()
+    assert demo.locator("g.chosen").count() == 1
+
+
+def test_it_works_by_keyboard(page):
+    demo = visit(page, "batch_norm")
+    slider = demo.get_by_label("channel c")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert "channel 3" in demo.locator(".demo-said").inner_text()
+    demo.get_by_role("radio", name="batch norm").focus()
+    page.keyboard.press("ArrowDown")
+    assert "sample 1" in demo.locator(".demo-said").inner_text()
+    assert demo.locator("g.lit").count() == 24
+
+
+@pytest.mark.parametrize("chapter", ["experiment", "comparison"])
+def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
+    source = (SITE / "book" / f"{chapter}.html").read_text("utf-8")
+    data = json.loads(
+        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
+    )
+    demo = visit(page, chapter)
+    time = demo.get_by_role("slider")
+    for norm, run in data["runs"].items():
+        page.press_on(demo.get_by_text(re.compile(f"^ ?{norm}$")))
+        for depth, layer in enumerate(run["layers"].values()):
+            demo.get_by_label("Layer").select_option(str(depth))
+            time.focus()
+            page.keyboard.press("Home")
+            for step in (0, 1):
+                text = demo.locator(".demo-said").inner_text()
+                assert f"step {data['steps'][step]}." in text and norm in text
+                std = demo.locator("[data-std]").get_attribute("data-std")
+                assert float(std) == layer["std"][step]
+                circles = demo.locator("circle.median")
+                assert circles.count() == len(layer["units"][step])
+                page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    accuracy = float(demo.locator("[data-accuracy]").get_attribute("data-accuracy"))
+    assert accuracy == [a for s, a in run["looks"] if s <= data["steps"][-1]][-1]
+    low, high = layer["range"]
+    bars = demo.locator("rect.bar")
+    assert bars.count() == len(layer["counts"][-1])
+    assert data["origin"] in demo.inner_text()
+    assert low < high
+
+
+@pytest.mark.parametrize(
+    "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison"]
+)
+def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    assert "needs JavaScript" in page.locator(".demo").first.inner_text().replace("\n", " ")
+    context.close()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    page.emulate_media(media="print")
+    assert not page.locator(".demo").first.is_visible()
+    context.close()
