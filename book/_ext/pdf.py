@@ -95,7 +95,9 @@ def main() -> int:
                 first[document] = len(writer.pages)
                 writer.append(printed, import_outline=False)
                 if caption and parent is None:
-                    parent = writer.add_outline_item(title=caption, page_number=first[document], bold=True)
+                    parent = writer.add_outline_item(
+                        title=caption, page_number=first[document], bold=True
+                    )
                 writer.add_outline_item(title=title, page_number=first[document], parent=parent)
         stamps = numbers(page, len(writer.pages))
         browser.close()
