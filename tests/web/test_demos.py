@@ -138,7 +138,7 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
     for norm, run in data["runs"].items():
         page.press_on(demo.get_by_text(re.compile(f"^ ?{norm}$")))
         for depth, layer in enumerate(run["layers"].values()):
-            demo.get_by_label("Layer").select_option(str(depth))
+            demo.get_by_label("Layer", exact=True).select_option(str(depth))
             time.focus()
             page.keyboard.press("Home")
             for step in (0, 1):
