@@ -1,8 +1,8 @@
 """Sphinx extension: pages leave out the scripts that they do not need.
 
-The theme brings its icons twice, as a font and as a script with all of them (half a megabyte); the
-font is enough. MathJax is for pages with formulas. And the entries of a bibliography, a list, are list
-items: the role that docutils gives them is deprecated.
+The theme brings its icons twice, as a font and as a script with all of them (half a megabyte);
+the font is enough. MathJax is for pages with formulas. And the entries of a bibliography, a list,
+are list items: the role that docutils gives them is deprecated.
 """
 
 import re
