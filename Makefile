@@ -49,6 +49,7 @@ refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=
 
 bench: venv  ## measure the speed of training, as ratios; writes benchmarks/results/
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/bench.py
+	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/layers.py
 
 mutants: venv  ## break the module on purpose, one line at a time: the unit tests must notice
 	@$(BIN)/python tests/mutants.py

@@ -1,4 +1,4 @@
-"""Properties that hold for every shape, scale, layout and parameter: hypothesis hunts exceptions."""
+"""Properties for every shape, scale, layout and parameter: hypothesis hunts for exceptions."""
 
 import math
 

@@ -1,0 +1,223 @@
+"""`make bench`, second part: each layer, forward and backward, as ratios within one run.
+
+Ours stands beside torch's, and beside the form that is common in teaching code: mean, variance,
+subtract, divide, scale and shift as plain tensor operations under autograd. Ways to compute the
+same take turns; a figure is the median of the ratios of the rounds. Memory is what forward keeps
+for backward, counted, not measured. The result goes to benchmarks/results/.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, WeightNormLinear
+from normtutorial.experiments import machine, threads
+
+RESULTS = Path(__file__).parent / "results"
+SHAPES = [(128, 512), (4096, 1024), (32, 64, 56, 56)]
+
+
+class Plain(nn.Module):
+    """A normalization in plain tensor operations over ``dims``, derived by autograd."""
+
+    def __init__(
+        self, dims: tuple[int, ...], shape: tuple[int, ...], centered: bool = True
+    ) -> None:
+        super().__init__()
+        self.dims, self.centered = dims, centered
+        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.centered:
+            x = x - x.mean(self.dims, keepdim=True)
+        var = (x * x).mean(self.dims, keepdim=True)
+        y = x / torch.sqrt(var + 1e-5) * self.weight
+        return y + self.bias if self.centered else y
+
+
+def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.Module]]:
+    """Ours, torch's and the plain one, for each normalization that takes the shape."""
+    n, c, *positions = shape
+    if positions:
+        per_channel = (1, c, *[1] * len(positions))
+        return {
+            "batch": (BatchNorm(c), nn.BatchNorm2d(c), Plain((0, 2, 3), per_channel)),
+            "instance": (InstanceNorm(c, affine=True), nn.InstanceNorm2d(c, affine=True),
+                         Plain((2, 3), per_channel)),
+            "group": (GroupNorm(c, c), nn.GroupNorm(c, c), Plain((2, 3), per_channel)),
+        }  # fmt: skip
+    rms = nn.RMSNorm(c, eps=1e-5) if hasattr(nn, "RMSNorm") else Plain((-1,), (c,), False)
+    return {
+        "batch": (BatchNorm(c), nn.BatchNorm1d(c), Plain((0,), (c,))),
+        "layer": (LayerNorm(c), nn.LayerNorm(c), Plain((-1,), (c,))),
+        "rms": (RMSNorm(c, eps=1e-5), rms, Plain((-1,), (c,), centered=False)),
+    }
+
+
+def weight_norm_layers() -> tuple[nn.Module, nn.Module]:
+    return WeightNormLinear(512, 512), nn.utils.parametrizations.weight_norm(nn.Linear(512, 512))
+
+
+def step(model: nn.Module, x: Tensor, upstream: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        x.grad = None
+        model(x).backward(upstream)
+
+    return run
+
+
+def alternate(runs: dict[str, Callable[[], None]], rounds: int, least: float) -> dict[str, list]:
+    """Seconds of one step of each in each round; a round repeats it for ``least`` seconds."""
+    repeats = {}
+    for name, run in runs.items():
+        run()
+        started = time.perf_counter()
+        run()
+        repeats[name] = max(1, round(least / (time.perf_counter() - started)))
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds):
+        for name in list(runs)[:: -1 if turn % 2 else 1]:
+            started = time.perf_counter()
+            for _ in range(repeats[name]):
+                runs[name]()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append((time.perf_counter() - started) / repeats[name])
+    return seconds
+
+
+def ratio(name: str, above: list[float], below: list[float], target: float | None = None) -> dict:
+    ratios = [a / b for a, b in zip(above, below, strict=True)]
+    return {"name": name, "median": statistics.median(ratios), "min": min(ratios),
+            "max": max(ratios), "target": target}  # fmt: skip
+
+
+def kept(model: nn.Module, x: Tensor) -> float:
+    """Bytes for each element of ``x`` that forward keeps for backward, parameters left out."""
+    exists = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in exists:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        model(x)
+    return sum(sizes.values()) / x.numel()
+
+
+def compare(
+    shape: tuple[int, ...], n: int, rounds: int, least: float, compiled: bool
+) -> list[dict]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x = torch.randn(shape, device=device, requires_grad=True)
+    upstream = torch.randn(shape, device=device)
+    rows = []
+    for norm, modules in layers(shape).items():
+        ours, theirs, plain = (module.to(device) for module in modules)
+        runs = {name: step(m, x, upstream) for name, m in
+                (("ours", ours), ("torch", theirs), ("plain", plain))}  # fmt: skip
+        if compiled:
+            runs["compiled"] = step(torch.compile(ours), x, upstream)
+        seconds = alternate(runs, rounds, least)
+        where = f"{norm} norm {shape}, {n} thread{'s' * (n > 1)}"
+        big = shape == (4096, 1024)
+        target = 1 / 1.3 if big else None
+        rows.append(
+            ratio(f"ours / plain operations, {where}", seconds["ours"], seconds["plain"], target)
+        )
+        rows.append(ratio(f"ours / torch's, {where}", seconds["ours"], seconds["torch"]))
+        if compiled:
+            target = 1.5 if big and norm == "layer" and n == 1 and device == "cpu" else None
+            name = f"ours compiled / torch's, {where}"
+            rows.append(ratio(name, seconds["compiled"], seconds["torch"], target))
+    return rows
+
+
+def memory() -> list[dict]:
+    rows = []
+    for shape in ((4096, 1024), (32, 64, 56, 56)):
+        for norm, (ours, theirs, plain) in layers(shape).items():
+            x = torch.randn(shape, requires_grad=True)
+            figures = {"ours": kept(ours, x), "torch": kept(theirs, x), "plain": kept(plain, x)}
+            rows.append({"name": f"{norm} norm {shape}", **figures})
+    return rows
+
+
+def growth(rounds: int, least: float) -> list[dict]:
+    """Milliseconds of a step of layer norm as the work grows, ours and torch's."""
+    rows = []
+    for axis, sizes in (("features", [(512, 2**k) for k in range(6, 13)]),
+                        ("batch", [(2**k, 512) for k in range(4, 13)])):  # fmt: skip
+        for shape in sizes:
+            x, upstream = torch.randn(shape, requires_grad=True), torch.randn(shape)
+            runs = {"ours": step(LayerNorm(shape[1]), x, upstream),
+                    "torch": step(nn.LayerNorm(shape[1]), x, upstream)}  # fmt: skip
+            seconds = alternate(runs, rounds, least)
+            medians = {name: 1e3 * statistics.median(s) for name, s in seconds.items()}
+            rows.append({"axis": axis, "shape": shape, **medians})
+    return rows
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument(
+        "--quick", action="store_true", help="small and short, to see that it runs"
+    )
+    args = options.parse_args()
+    rounds, least = (1, 0.0) if args.quick else (7, 0.1)
+    default = torch.get_num_threads()
+    rows = []
+    for n in dict.fromkeys((1, default)):
+        with threads(n):
+            for shape in [(8, 16)] if args.quick else SHAPES:
+                torch._dynamo.reset()
+                rows += compare(shape, n, rounds, least, compiled=not args.quick)
+            inputs, upstream = torch.randn(128, 512, requires_grad=True), torch.randn(128, 512)
+            pair = dict(zip(("ours", "torch"), weight_norm_layers(), strict=True))
+            runs = {name: step(layer, inputs, upstream) for name, layer in pair.items()}
+            linear = alternate(runs, rounds, least)
+            where = f"weight norm of 512 x 512, {n} thread{'s' * (n > 1)}"
+            rows.append(ratio(f"ours / torch's, {where}", linear["ours"], linear["torch"]))
+    width = max(len(row["name"]) for row in rows)
+    print(f"{'':{width}}{'median':>8}{'min':>8}{'max':>8}{'target':>8}")
+    for row in rows:
+        row["met"] = None if row["target"] is None else row["median"] <= row["target"]
+        figures = "".join(f"{row[key]:8.2f}" for key in ("median", "min", "max"))
+        target = "" if row["target"] is None else f"{row['target']:8.2f}"
+        print(
+            f"{row['name']:{width}}{figures}{target}"
+            + {None: "", True: "  met", False: "  MISSED"}[row["met"]]
+        )
+    if args.quick:
+        return
+    with threads(1):
+        kept_bytes, grown = memory(), growth(5, 0.05)
+    print("\nbytes kept for backward, for each element of the input:")
+    for row in kept_bytes:
+        figures = "".join(f"   {name} {row[name]:5.2f}" for name in ("ours", "torch", "plain"))
+        print(f"  {row['name']:32}{figures}")
+    record = {
+        "machine": machine(),
+        "rounds": rounds,
+        "rows": rows,
+        "memory": kept_bytes,
+        "growth": grown,
+    }
+    name = "-".join(re.findall(r"[a-z0-9]+", record["machine"]["processor"].lower()))
+    where = RESULTS / f"layers-{name}-{default}-threads.json"
+    where.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"\nwritten to benchmarks/results/{where.name}")
+
+
+if __name__ == "__main__":
+    main()
