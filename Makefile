@@ -54,6 +54,9 @@ bench: venv  ## measure the speed of training, as ratios; writes benchmarks/resu
 mutants: venv  ## break the module on purpose, one line at a time: the unit tests must notice
 	@$(BIN)/python tests/mutants.py
 
+claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
+	@$(BIN)/python tests/claims_sweep.py --jobs $(JOBS)
+
 lab: venv  ## open the chapters in JupyterLab
 	@env -u NORMTUTORIAL_PROGRESS -u OMP_NUM_THREADS $(BIN)/jupyter lab book
 
@@ -61,4 +64,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book test web-test pdf lint refresh bench mutants lab clean
+.PHONY: help venv book test web-test pdf lint refresh bench mutants claims-sweep lab clean
