@@ -3,10 +3,12 @@
     python tests/mutants.py            all of them, a few minutes
     python tests/mutants.py momentum   those with this word in the name
 
-Each mutant is made in a temporary copy; nothing here is changed. Exit code 1: one survived.
+Each mutant is made in a temporary copy; nothing here is changed. A run of all is recorded in
+benchmarks/results/. Exit code 1: one survived.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -19,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
 TESTS = {  # what is asked about a mutant of this file
-    "functional.py": ["functional", "gradients", "layers", "parametrizations"],
+    "functional.py": ["functional", "gradients", "properties", "layers", "parametrizations"],
     "layers.py": ["layers"],
     "parametrizations.py": ["parametrizations"],
     "models.py": ["models"],
@@ -327,14 +330,17 @@ def main() -> int:
     started = time.perf_counter()
     if killer := fate(None):
         raise SystemExit(f"The tests fail without any mutant: {killer}")
-    survivors = 0
+    alive = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for mutant, killer in zip(chosen, pool.map(fate, chosen), strict=True):
-            survivors += not killer
+            alive += [] if killer else [mutant.name]
             print(f"{'killed  ' if killer else 'SURVIVED'}  {mutant.name:45} {killer}", flush=True)
     seconds = time.perf_counter() - started
-    print(f"{len(chosen) - survivors} of {len(chosen)} killed in {seconds:.0f} s")
-    return int(survivors > 0)
+    if not words:
+        record = {"mutants": len(chosen), "killed": len(chosen) - len(alive), "survivors": alive}
+        RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} killed in {seconds:.0f} s")
+    return int(bool(alive))
 
 
 if __name__ == "__main__":
