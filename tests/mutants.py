@@ -187,8 +187,8 @@ def mutants() -> Iterator[Mutant]:
         ("zero rows pass", "return bool(condition.any())", "return False"),
         (
             "backward: never centered",
-            "keepdim=True) if centered else",
-            "keepdim=True) if False else",
+            "keepdim=True) if centered else grad_x_hat",
+            "keepdim=True) if False else grad_x_hat",
         ),
         ("backward: always centered", " if centered else grad_x_hat", ""),
         ("backward: wrong sign", "scale, value=-1)", "scale, value=1)"),

@@ -150,3 +150,11 @@ def test_the_book_uses_public_names_only(path):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 private = node.attr.startswith("_") and not node.attr.startswith("__")
                 assert not (private and node.value.id in aliases), ast.unparse(node)
+
+
+def test_every_mutant_still_finds_what_it_breaks():
+    from mutants import mutants
+
+    for mutant in mutants():
+        source = (ROOT / "normtutorial" / mutant.file).read_text("utf-8")
+        assert mutant.applied(source) != source
