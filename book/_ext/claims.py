@@ -6,6 +6,7 @@ links there.
 """
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
@@ -41,6 +42,15 @@ class ClaimsDirective(SphinxDirective):
 def claims_of(env: BuildEnvironment) -> dict[str, list[Claim]]:
     """The claims by document, kept with the environment."""
     return env.__dict__.setdefault("claims", {})
+
+
+def seeds_of(env: BuildEnvironment, docname: str) -> str:
+    """Over how many seeds a chapter measures what depends on chance: its ``seeds(n)``."""
+    source = Path(env.doc2path(docname)).read_text("utf-8")
+    numbers = sorted({int(n) for n in re.findall(r"\bseeds\((\d+)\)", source)})
+    if numbers in ([], [1]):
+        return "one seed" if numbers else ""
+    return f"{' to '.join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))} seeds"
 
 
 def section_title(node: nodes.Node) -> str:
@@ -119,7 +129,13 @@ def listing(builder: Builder, env: BuildEnvironment, page: str) -> list[nodes.No
                 line += nodes.inline("", f"Measured {claim.measured}. ", classes=["measured"])
             line += link(docname, claim.anchor, claim.section or "where it is measured")
             items += nodes.list_item("", line)
-        parts += [heading, items]
+        parts.append(heading)
+        if seeds := seeds_of(env, docname):
+            chance = f"What depends on chance was measured over {seeds}"
+            recorded = any(claim.statement.startswith("Recorded") for claim in made[docname])
+            more = "; what is recorded, as its chapter says." if recorded else "."
+            parts.append(nodes.paragraph("", chance + more, classes=["measured"]))
+        parts.append(items)
     return parts
 
 
