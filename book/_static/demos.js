@@ -362,6 +362,10 @@
       demos[root.dataset.demo](root);
       root.classList.add("demo-live");
     }
+    // What scrolls must be reached by keyboard.
+    for (const figure of document.querySelectorAll(".cell_output figure")) {
+      if (figure.scrollWidth > figure.clientWidth) figure.tabIndex = 0;
+    }
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
