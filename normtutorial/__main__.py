@@ -1,8 +1,8 @@
 """The command line: ``python -m normtutorial train | compare | data``.
 
 Exit codes: 0, all went well; 1, it could not be done or a run diverged, and a sentence on stderr
-says so; 2, the command line was not understood; 130, interrupted. A run that diverged or was
-interrupted is in the JSON file all the same.
+says so; 2, the command line was not understood; 130, interrupted. A run that diverged, was
+interrupted or ended for lack of memory is in the JSON file all the same.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from .training import History, fit
 
 NAMES = [*NORMS, "original"]
 FIGURES = (".png", ".svg", ".pdf")
+RAN_OUT = (RuntimeError, MemoryError)  # of memory: torch says it with the first
 
 
 class Failed(Exception):
@@ -43,10 +44,16 @@ def train(args: argparse.Namespace) -> None:
         tqdm.write(f"epoch : {len(history.test_accuracy)}, test acc : {accuracy:.4f}")
         sys.stdout.flush()
 
-    history = fit(model, data, epochs=args.epochs, seed=args.seed, on_evaluation=report)
+    fault = None
+    try:
+        history = fit(model, data, epochs=args.epochs, seed=args.seed, on_evaluation=report)
+    except RAN_OUT as error:
+        history, fault = error.history, error  # type: ignore[union-attr]
     if history.seconds:
         print(f"seconds per epoch : {statistics.median(history.seconds):.1f}")
     write_json(args.json, {**describe(args, data.source), "history": history.to_dict()})
+    if fault:
+        raise Failed(f"it ended in step {len(history.loss) + 1}: {first_line(fault)}") from fault
     if history.interrupted:
         raise KeyboardInterrupt
     if history.diverged:
@@ -60,10 +67,15 @@ def compare_norms(args: argparse.Namespace) -> None:
     data = mnist(args.source, args.root)
     seeds = range(args.seed, args.seed + args.seeds)
     runs: dict[str, list[History]] = {}
+    fault = None
     print(f"{'norm':10}{'accuracy':>9}{'lowest':>9}{'highest':>9}{'s/epoch':>9}{'parameters':>12}")
     for norm in args.norms:
         settings = {"epochs": args.epochs, "evaluate_every": args.evaluate_every}
-        runs |= compare([norm], data, seeds=seeds, **settings)
+        try:
+            runs |= compare([norm], data, seeds=seeds, **settings)
+        except RAN_OUT as error:
+            fault = error
+            runs |= error.runs  # type: ignore[union-attr]
         if runs[norm][-1].interrupted:
             break
         accuracy = [h.final_accuracy for h in runs[norm]]
@@ -79,6 +91,8 @@ def compare_norms(args: argparse.Namespace) -> None:
     }
     write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": records})
     draw(args.figure, runs)
+    if fault:
+        raise Failed(f"{norm} ended before its time: {first_line(fault)}") from fault
     if any(h.interrupted for run in runs.values() for h in run):
         raise KeyboardInterrupt
     if diverged := [norm for norm, run in runs.items() if any(h.diverged for h in run)]:
@@ -167,9 +181,21 @@ def check_writable(path: Path | None, kinds: Sequence[str] = ()) -> None:
 
 
 def write_json(path: Path | None, record: dict[str, Any]) -> None:
-    """Strict JSON: what is not finite becomes null."""
-    if path is not None:
-        replace(path, (json.dumps(_finite(record), allow_nan=False) + "\n").encode())
+    """Strict JSON: what is not finite becomes null. A record that finds no place is printed."""
+    if path is None:
+        return
+    text = json.dumps(_finite(record), allow_nan=False) + "\n"
+    try:
+        replace(path, text.encode())
+    except OSError as error:
+        print(text, end="", flush=True)
+        raise Failed(
+            f"{path} could not be written ({error.strerror}). What it would hold is printed above."
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def replace(path: Path, content: bytes) -> None:

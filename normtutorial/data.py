@@ -21,7 +21,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 import torch.nn.functional as F
@@ -268,7 +268,7 @@ def _read(raw: Path, name: str) -> Tensor:
     if len(content) != start + math.prod(shape):
         what = "truncated" if len(content) < start + math.prod(shape) else "too long"
         raise _fault(path, f"it is {what}: {len(content) - start} bytes for shape {shape}")
-    checksum = _md5(stored)
+    checksum = _md5(stored).hexdigest()
     if checksum != md5[0 if packed else 1]:
         raise _fault(path, f"it has been altered: its MD5 is {checksum}")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).view(shape)
@@ -282,8 +282,8 @@ def _fault(path: Path, what: str) -> DataError:
     )
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _md5(content: bytes | bytearray) -> Any:
+    return hashlib.md5(content, usedforsecurity=False)
 
 
 # The download
@@ -315,7 +315,7 @@ def _fetch(name: str) -> bytes:
             reasons.append(f"{url}: {error}")
             continue
         archive = b"".join(chunks)
-        if _md5(archive) == _FILES[name][1]:
+        if _md5(archive).hexdigest() == _FILES[name][1]:
             return archive
         reasons.append(f"{url} gave {len(archive)} bytes with the wrong MD5")
     raise OSError("; ".join(reasons))
@@ -367,17 +367,19 @@ _CELL = 84  # a glyph is kept at three times the resolution of an image
 
 def _synthetic() -> list[Tensor]:
     """Both splits of the synthetic digits as bytes, from the cache if they are there."""
-    cached = cache_dir() / "synthetic-digits-1.pt"  # another number for other digits
-    try:
-        splits = torch.load(cached, weights_only=True)
-        if [part.shape for part in splits] == [shape for shape, *_ in _FILES.values()]:
-            return splits
-    except Exception:  # absent, or damaged in any of the ways torch knows: make them again
-        pass
+    cached = cache_dir() / "synthetic-digits-1"  # another number for other digits
+    shapes = [shape for shape, *_ in _FILES.values()]
+    sizes = [math.prod(shape) for shape in shapes]
+    with contextlib.suppress(OSError):
+        stored = bytearray(cached.read_bytes())  # an MD5, then what it was taken of
+        if len(stored) == 16 + sum(sizes) and stored[:16] == _md5(stored[16:]).digest():
+            parts = torch.frombuffer(stored, dtype=torch.uint8, offset=16).split(sizes)
+            return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     glyphs = _glyphs()
     splits = [*_draw(glyphs, 60_000, seed=0), *_draw(glyphs, 10_000, seed=1)]
-    with contextlib.suppress(OSError, RuntimeError), _replacing(cached) as file:
-        torch.save(splits, file)
+    content = torch.cat([part.flatten() for part in splits]).numpy().tobytes()
+    with contextlib.suppress(OSError), _replacing(cached) as file:
+        file.write(_md5(content).digest() + content)
     return splits
 
 

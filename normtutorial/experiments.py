@@ -167,14 +167,19 @@ def compare(
 
     Returns:
         For each name, the histories in the order of ``seeds``. An interrupt ends the study with
-        what there is.
+        what there is; an error that ends it carries what there is as ``error.runs``.
     """
     device = data.train_images.device
     runs: dict[str, list[History]] = {norm: [] for norm in norms}
     for norm in norms:
         for seed in seeds:
-            model = build(norm, seed=seed, device=device)
-            runs[norm].append(fit(model, data, epochs=epochs, seed=seed, **settings))
+            try:
+                model = build(norm, seed=seed, device=device)
+                runs[norm].append(fit(model, data, epochs=epochs, seed=seed, **settings))
+            except Exception as error:
+                runs[norm] += [error.history] if hasattr(error, "history") else []
+                error.runs = runs  # type: ignore[attr-defined]
+                raise
             if runs[norm][-1].interrupted:
                 return runs
     return runs

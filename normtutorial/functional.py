@@ -16,12 +16,14 @@ function                  input                      elements averaged together
 Statistics of half-precision inputs are computed in float32; outputs have the input's dtype.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 Dims = Sequence[int]
 
@@ -126,7 +128,7 @@ def standardize_backward(
     return torch.addcmul(rest, x_hat, scale, value=-1).mul_(rstd)  # rstd * (rest - x_hat * scale)
 
 
-class _Standardize(torch.autograd.Function):
+class _Standardize(Function):
     """:func:`moments`, then :func:`standardize`, and :func:`standardize_backward` for backward.
 
     Autograd by itself would keep every intermediate result for backward. The closed form needs
@@ -166,10 +168,6 @@ class _Standardize(torch.autograd.Function):
             grad_x = along_rstd if grad_x is None else grad_x + along_rstd
         return grad_x, None, None, None
 
-
-class _StandardizeForwardToo(_Standardize):
-    """With forward-mode derivatives, which ``torch.compile`` refuses to trace."""
-
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple:
         x_hat, rstd = ctx.saved_tensors
@@ -179,11 +177,21 @@ class _StandardizeForwardToo(_Standardize):
         return along_x_hat, along_rstd, None, None
 
 
+class _StandardizeCompiled(_Standardize):
+    """Without a forward mode, which ``torch.compile`` refuses to trace."""
+
+    jvp = Function.jvp  # type: ignore[assignment]
+
+
+# Function.apply asks for the signature in every call, and building it takes longer than a mean.
+_Standardize.forward.__signature__ = inspect.signature(_Standardize.forward)  # type: ignore[attr-defined]
+
+
 def _standardized(
     x: Tensor, dims: Dims, eps: float, *, centered: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x_hat`` and the mean and variance that it was made with, at least in float32."""
-    function = _Standardize if torch.compiler.is_compiling() else _StandardizeForwardToo
+    function = _StandardizeCompiled if torch.compiler.is_compiling() else _Standardize
     x_hat, _, mean, var = function.apply(_widen(x), tuple(dims), eps, centered)
     return x_hat, mean, var
 
@@ -446,7 +454,8 @@ def weight_norm(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     References:
         Salimans and Kingma 2016, equation 2.
     """
-    return v * (g / lengths(v, dim))
+    function = _WeightNormCompiled if torch.compiler.is_compiling() else _WeightNorm
+    return function.apply(v, g, dim)
 
 
 def weight_norm_backward(
@@ -478,7 +487,44 @@ def weight_norm_backward(
         Salimans and Kingma 2016, equation 3.
     """
     length = lengths(v, dim)
-    direction = v / length
     dims = tuple(d for d in range(v.ndim) if d != dim)
-    along = (grad_weight * direction).sum(dims, keepdim=True)
-    return g / length * (grad_weight - along * direction), along.reshape(g.shape)
+    along = (grad_weight * v).sum(dims, keepdim=True) / length  # the gradient of g
+    rest = torch.addcmul(grad_weight, v, along / length, value=-1)  # without its part along v
+    return rest.mul_(g / length), along.reshape(g.shape)
+
+
+class _WeightNorm(Function):
+    """:func:`weight_norm`, with :func:`weight_norm_backward` for backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(v: Tensor, g: Tensor, dim: int | None) -> Tensor:
+        return v * (g / lengths(v, dim))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+        v, g, ctx.dim = inputs
+        ctx.save_for_backward(v, g)
+        ctx.save_for_forward(v, g)
+
+    @staticmethod
+    def backward(ctx: Any, grad_weight: Tensor) -> tuple:
+        v, g = ctx.saved_tensors
+        return *weight_norm_backward(grad_weight, v, g, ctx.dim), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent_v: Tensor | None, tangent_g: Tensor | None, _: None) -> Tensor:
+        v, g = ctx.saved_tensors
+        along = torch.zeros_like(v)
+        if tangent_v is not None:  # the Jacobian with respect to v is symmetric, as that of x_hat
+            along = weight_norm_backward(tangent_v, v, g, ctx.dim)[0]
+        if tangent_g is not None:
+            along = along + v * (tangent_g / lengths(v, ctx.dim))
+        return along
+
+
+class _WeightNormCompiled(_WeightNorm):
+    """Without a forward mode, as above."""
+
+    jvp = Function.jvp  # type: ignore[assignment]

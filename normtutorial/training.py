@@ -28,7 +28,7 @@ class History:
         test_accuracy: fraction of the test set that is classified correctly, at those steps.
         seconds: wall time of each epoch (whole or begun), training only.
         diverged: the loss of the last step was no longer finite.
-        interrupted: the run was stopped from the keyboard.
+        interrupted: the run was stopped before its end, from the keyboard or by an error.
 
     Example:
         >>> History(test_accuracy=[0.91, 0.97]).final_accuracy
@@ -146,7 +146,8 @@ def fit(
 
     Returns:
         The :class:`History`. A loss that is no longer finite ends the run (``diverged``), and so
-        does an interrupt (``interrupted``); what was recorded is there.
+        does an interrupt (``interrupted``); what was recorded is there. An error that ends the run
+        carries its history as ``error.history``.
 
     Raises:
         ValueError: both or neither of ``epochs`` and ``steps``, or a number below 1; no training
@@ -213,6 +214,10 @@ def fit(
                         return history
         except KeyboardInterrupt:
             history.interrupted = True
+        except Exception as error:  # such as a lack of memory
+            history.interrupted = True
+            error.history = history  # type: ignore[attr-defined]
+            raise
     return history
 
 

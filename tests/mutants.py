@@ -192,7 +192,12 @@ def mutants() -> Iterator[Mutant]:
         ),
         ("backward: always centered", " if centered else grad_x_hat", ""),
         ("backward: wrong sign", "scale, value=-1)", "scale, value=1)"),
-        ("backward of v keeps the part along v", "grad_weight - along * direction", "grad_weight"),
+        (
+            "backward of v keeps the part along v",
+            "torch.addcmul(grad_weight, v, along / length, value=-1)",
+            "grad_weight.clone()",
+        ),
+        ("forward mode: the length stands still", "if tangent_g is not None:", "if False:"),
         ("one value per channel passes", "if count < 2:", "if False:"),
     )
     yield from of(
@@ -278,7 +283,11 @@ def mutants() -> Iterator[Mutant]:
             "torch.randperm(n)",
         ),
         ("divergence goes on", "last = step == total or history.diverged", "last = step == total"),
-        ("interrupt not noted", "history.interrupted = True", "pass"),
+        (
+            "interrupt not noted",
+            "KeyboardInterrupt:\n            history.interrupted = True",
+            "KeyboardInterrupt:\n            pass",
+        ),
         (
             "training on the test set",
             "images, labels = data.train_images, data.train_labels",

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -320,6 +321,102 @@ def test_a_mirror_that_does_not_answer_is_given_up(monkeypatch):
     assert len(asked) == len(room.MIRRORS)
 
 
+class Hangs(http.server.BaseHTTPRequestHandler):
+    """A proxy that sends half of what it promises, and then nothing more."""
+
+    def do_GET(self):
+        archive = ARCHIVES[self.path.strip("/").removesuffix(".gz")]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(archive)))
+        self.end_headers()
+        self.wfile.write(archive[: len(archive) // 2])
+        self.wfile.flush()
+        self.server.released.wait(20)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hanging(monkeypatch):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
+    monkeypatch.setattr(room, "TIMEOUT", 0.3)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hangs) as server:
+        server.released = threading.Event()
+        monkeypatch.setattr(room, "MIRRORS", (f"http://127.0.0.1:{server.server_port}/",))
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.released.set()
+        server.shutdown()
+
+
+def test_a_transfer_that_stands_still_is_given_up_within_seconds(hanging):
+    started = time.perf_counter()
+    with pytest.raises(DataError, match="timed out"):
+        mnist("mnist")
+    assert time.perf_counter() - started < 5
+    assert tree(cache_dir() / "MNIST" / "raw") == set()
+
+
+def test_a_transfer_that_ends_early_is_no_file(mirror, hanging, monkeypatch):
+    hanging.released.set()  # it hangs up at once
+    with pytest.raises(DataError, match=r"gave \d+ bytes with the wrong MD5"):
+        mnist("mnist")
+    assert tree(cache_dir() / "MNIST" / "raw") == set()
+
+
+def test_a_process_killed_halfway_through_a_download_leaves_no_archive(hanging, mirror):
+    cache = cache_dir()
+    code = (
+        "import hashlib, os, sys, urllib.request; from normtutorial import data; "
+        "data.MIRRORS = (sys.argv[1],); data.TIMEOUT = 20; "
+        "print('begun', flush=True); data.mnist('mnist')"
+    )
+    url = f"http://127.0.0.1:{hanging.server_port}/"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache.parent), "no_proxy": "*"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, url], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert run.stdout.readline() == "begun\n"
+    time.sleep(0.5)
+    run.kill()
+    assert run.wait(10) != 0
+    run.stdout.close()
+    assert not [path for path in cache.rglob("*") if path.suffix == ".gz" and path.is_file()]
+
+
+def test_a_full_disk_ends_in_a_sentence_or_in_synthetic_digits(mirror, few, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match="No space left on device.*NORMTUTORIAL_DATA"):
+        mnist("mnist")
+    assert mnist().source == "synthetic"
+    assert "could not be downloaded" in capsys.readouterr().out
+    assert not [path for path in cache_dir().rglob("*") if path.is_file()]
+
+
+def test_every_byte_of_an_archive_counts(tmp_path):
+    raw = fill(tmp_path)
+    path = raw / f"{LABELS}.gz"
+    for position in range(len(ARCHIVES[LABELS])):
+        altered = bytearray(ARCHIVES[LABELS])
+        altered[position] ^= 0x10
+        path.write_bytes(altered)
+        with pytest.raises(DataError):
+            mnist(root=tmp_path)
+    path.write_bytes(ARCHIVES[LABELS])
+    assert mnist(root=tmp_path).source == "mnist"
+
+
+def test_archives_that_changed_places_are_found_out(tmp_path):
+    fill(tmp_path, **{IMAGES: ARCHIVES["t10k-images-idx3-ubyte"]})
+    with pytest.raises(DataError, match="announces 4 items"):
+        mnist(root=tmp_path)
+
+
 def test_mnist_alone_without_a_network_says_what_to_do():
     with pytest.raises(DataError, match=r"Name or service not known.*NORMTUTORIAL_DATA"):
         mnist("mnist")
@@ -352,9 +449,11 @@ def test_synthetic_digits_are_cached_and_a_damaged_cache_is_made_again(few, monk
     first = mnist("synthetic").train_images
     (cached,) = cache_dir().iterdir()
     whole = cached.read_bytes()
-    cached.write_bytes(whole[:-100])
-    assert torch.equal(mnist("synthetic").train_images, first)
-    assert tree(cache_dir()) == {cached.name}
+    altered = bytes([*whole[:20], whole[20] ^ 1, *whole[21:]])
+    for damaged in (b"", whole[:-100], whole + b"1", altered, bytes(len(whole)), b"<html></html>"):
+        cached.write_bytes(damaged)
+        assert torch.equal(mnist("synthetic").train_images, first)
+        assert tree(cache_dir()) == {cached.name} and cached.read_bytes() == whole
 
     monkeypatch.setattr(room, "_glyphs", lambda: pytest.fail("made again"))
     assert torch.equal(mnist("synthetic").train_images, first)

@@ -64,6 +64,22 @@ def interrupted(monkeypatch):
     replace_networks(monkeypatch, lambda: Interrupted(784, 10))
 
 
+@pytest.fixture
+def no_memory(monkeypatch):
+    """Networks that ask for more memory than there is in the third step, after the first epoch."""
+
+    class Greedy(nn.Linear):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += self.training
+            if self.calls == 3:
+                raise torch.OutOfMemoryError("Tried to allocate 1 PiB.\nHints.")
+            return super().forward(x.flatten(1))
+
+    replace_networks(monkeypatch, lambda: Greedy(784, 10))
+
+
 def replace_networks(monkeypatch, make) -> None:
     for room in "normtutorial.__main__", "normtutorial.experiments":
         monkeypatch.setattr(f"{room}.build", lambda *_, **__: make())
@@ -150,7 +166,43 @@ def test_an_interrupted_run_is_saved_and_gives_130(interrupted, tmp_path, capsys
     assert strict(path)["history"]["interrupted"]
 
 
+def test_a_run_without_memory_is_saved_and_ends_with_a_sentence(no_memory, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert main(["train", "--json", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert err == "normtutorial: it ended in step 3: Tried to allocate 1 PiB.\n"
+    assert out.startswith("epoch : 1, test acc : 0.")
+    history = strict(path)["history"]
+    assert len(history["loss"]) == 2 and history["steps"] == [2] and history["interrupted"]
+
+
+def test_a_record_for_which_the_disk_is_full_is_printed(tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    path = tmp_path / "run.json"
+    assert main(["train", "--epochs", "1", "--json", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert err == (
+        f"normtutorial: {path} could not be written (No space left on device). What it would hold "
+        "is printed above.\n"
+    )
+    assert len(json.loads(out.splitlines()[-1])["history"]["loss"]) == 2
+    assert os.listdir(tmp_path) == []
+
+
 # compare
+
+
+def test_a_comparison_without_memory_saves_what_there_is(no_memory, tmp_path, capsys):
+    path, figure = tmp_path / "runs.json", tmp_path / "runs.png"
+    arguments = ["--norms", "batch", "none", "--json", str(path), "--figure", str(figure)]
+    assert main(["compare", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err == "normtutorial: batch ended before its time: Tried to allocate 1 PiB.\n"
+    (run,) = strict(path)["runs"]["batch"]
+    assert run["steps"] == [2] and run["interrupted"] and not figure.exists()
 
 
 def test_compare_prints_a_row_for_each_normalization(capsys):

@@ -290,6 +290,32 @@ def test_an_interrupt_before_the_first_test_has_no_final_accuracy():
         _ = history.final_accuracy
 
 
+def test_an_error_carries_what_was_recorded():
+    def no_memory(y):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        fit(Fails(model(), 6, no_memory), toy(), epochs=5, batch_size=16)
+    history = caught.value.history
+    assert history.interrupted and len(history.loss) == 5 and history.steps == [4]
+
+
+def test_an_allocation_that_fails_is_such_an_error():
+    class Greedy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.calls = nn.Linear(16, 10), 0
+
+        def forward(self, x):
+            self.calls += 1
+            y = self.linear(x.flatten(1))
+            return y if self.calls < 3 else y.expand(2**50, *y.shape).contiguous()[0]
+
+    with pytest.raises(RuntimeError) as caught:
+        fit(Greedy(), toy(), epochs=1, batch_size=16)
+    assert len(caught.value.history.loss) == 2
+
+
 def recorder(log, name):
     @contextmanager
     def probe():
