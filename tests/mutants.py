@@ -1,57 +1,166 @@
-"""Do the unit tests notice a wrong formula? Break the source in one place at a time, and see.
+"""Ways to break the module: mistakes that people make, and every small change of every line.
 
-    python tests/mutants.py            all of them, a few minutes
-    python tests/mutants.py momentum   those with this word in the name
-
-Each mutant is made in a temporary copy; nothing here is changed. A run of all is recorded in
-benchmarks/results/. Exit code 1: one survived.
+`make mutants` (tests/mutate.py) makes each in a copy and asks the unit tests.
 """
 
-import argparse
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
+import ast
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
-TESTS = {  # what is asked about a mutant of this file
-    "functional.py": ["functional", "gradients", "properties", "layers", "parametrizations"],
-    "layers.py": ["layers"],
-    "parametrizations.py": ["parametrizations"],
-    "models.py": ["models"],
-    "original.py": ["original"],
-    "training.py": ["training"],
-}
+PACKAGE = Path(__file__).resolve().parent.parent / "normtutorial"
+FILES = (
+    "functional.py", "layers.py", "parametrizations.py", "training.py", "data.py", "claims.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mutant:
+    """The bytes from ``start`` to ``end`` of a file of the module become ``new``."""
+
     name: str
     file: str
-    old: str
+    start: int
+    end: int
     new: str
 
-    def applied(self, source: str) -> str:
-        if source.count(self.old) != 1:
-            found = source.count(self.old)
-            raise SystemExit(
-                f"mutant {self.name!r}: {self.file} has {found} places with the text to replace, "
-                f"where one is needed. It has changed: bring the mutant up to date.\n{self.old}"
-            )
-        return source.replace(self.old, self.new)
+    def applied(self) -> bytes:
+        source = (PACKAGE / self.file).read_bytes()
+        return source[: self.start] + self.new.encode() + source[self.end :]
+
+    @property
+    def line(self) -> int:
+        return (PACKAGE / self.file).read_bytes()[: self.start].count(b"\n") + 1
+
+    @property
+    def source_lines(self) -> int:
+        return (PACKAGE / self.file).read_bytes()[self.start : self.end].count(b"\n") + 1
 
 
-def mutants() -> Iterator[Mutant]:
+def every_small_change(file: str) -> Iterator[Mutant]:
+    """One operator, constant, argument, statement or decorator at a time."""
+    source = (PACKAGE / file).read_bytes()
+    starts = [0]  # of the lines, in bytes, as ast counts columns
+    for text in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(text))
+    seen = set()
+    for node, new in _changes(ast.parse(source)):
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        start = starts[node.lineno - 1] + node.col_offset
+        end = starts[node.end_lineno - 1] + node.end_col_offset
+        old = " ".join(source[start:end].decode().split())
+        name = f"{file}:{node.lineno}  {_short(old)}  ->  {_short(new or 'nothing')}"
+        if (start, end, new) not in seen:
+            seen.add((start, end, new))
+            yield Mutant(name, file, start, end, new)
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 90 else f"{text[:55]} ... {text[-30:]}"
+
+
+COMPARE = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+BINARY = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult, ast.BitOr: ast.BitAnd,
+    ast.BitAnd: ast.BitOr, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+}  # fmt: skip
+BOOLEAN = {ast.And: ast.Or, ast.Or: ast.And}
+
+
+def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    """Each node to replace, and the code in its place. Words for people stay as they are, and so
+    do types: docstrings, messages, annotations, ``__all__``."""
+    for node in _code(tree):
+        match node:
+            case ast.Compare(ops=[op]):
+                yield node, _with(node, ops=[COMPARE[type(op)]()])
+            case ast.BinOp(op=op) if type(op) in BINARY:
+                yield node, _with(node, op=BINARY[type(op)]())
+            case ast.AugAssign(op=op) if type(op) in BINARY:
+                yield node, _with(node, op=BINARY[type(op)]())
+            case ast.BoolOp(op=op):
+                yield node, _with(node, op=BOOLEAN[type(op)]())
+            case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+                yield node, f"({ast.unparse(operand)})"
+            case ast.Constant(value=bool()):
+                yield node, str(not node.value)
+            case ast.Constant(value=int() | float()):
+                yield node, repr(node.value + 1)
+            case ast.Constant(value=str()):
+                yield node, repr(f"X{node.value}")
+            case ast.Constant(value=bytes()):
+                yield node, repr(b"X" + node.value)
+        match node:
+            case ast.If() | ast.While() | ast.IfExp():
+                yield node.test, f"(not ({ast.unparse(node.test)}))"
+            case ast.Call(keywords=keywords):
+                for one in keywords:
+                    if one.arg not in (None, "match"):
+                        yield node, _with(node, keywords=[k for k in keywords if k is not one])
+            case ast.Expr(value=ast.Call()) | ast.Raise() | ast.AugAssign():
+                yield node, "pass"
+            case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
+                yield node, "pass"
+            case ast.Return(value=ast.expr()):
+                yield node, "return None"
+            case ast.Continue():
+                yield node, "break"
+            case ast.Break():
+                yield node, "continue"
+            case ast.FunctionDef(decorator_list=[_, *_]) | ast.ClassDef(decorator_list=[_, *_]):
+                for one in node.decorator_list:
+                    yield one, "(lambda _: _)"
+
+
+def _with(node: ast.expr | ast.stmt, **fields: object) -> str:
+    values = {name: getattr(node, name) for name in node._fields} | fields
+    text = ast.unparse(ast.fix_missing_locations(type(node)(**values)))
+    return f"({text})" if isinstance(node, ast.expr) else text
+
+
+def _code(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below this one whose change can matter to a machine."""
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "type_comment"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST) or _for_people(child):
+                continue
+            yield child
+            yield from _code(child)
+
+
+def _for_people(node: ast.AST) -> bool:
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.JoinedStr():  # a docstring; an f-string
+            return True
+        case ast.Assign(targets=[ast.Name(id="__all__")]):
+            return True
+        case ast.Call(func=ast.Name(id=name)):  # an error: its words
+            return name.endswith(("Error", "Failed", "_fault"))
+        case ast.Call(func=ast.Attribute(attr="__init__"), args=[]):
+            return False
+    return False
+
+
+def known() -> Iterator[Mutant]:
+    """The mistakes that are made with these formulas, as CONTRIBUTING.md wants them."""
+
     def of(file: str, *changes: tuple[str, str, str]) -> Iterator[Mutant]:
-        return (Mutant(name, file, old, new) for name, old, new in changes)
+        source = (PACKAGE / file).read_bytes()
+        for name, old, new in changes:
+            if source.count(old.encode()) != 1:
+                raise SystemExit(
+                    f"mutant {name!r}: {file} has {source.count(old.encode())} places with the "
+                    f"text to replace, where one is needed. It has changed: bring the mutant up to "
+                    f"date.\n{old}"
+                )
+            start = source.index(old.encode())
+            yield Mutant(name, file, start, start + len(old.encode()), new)
 
     yield from of(
         "functional.py",
@@ -296,61 +405,9 @@ def mutants() -> Iterator[Mutant]:
     )
 
 
-def fate(mutant: Mutant | None) -> str:
-    """The test that kills the mutant, or nothing. ``None`` is the source as it is."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in "normtutorial", "tests":
-            files = shutil.ignore_patterns("__pycache__", "web", "*.ipynb")
-            shutil.copytree(ROOT / name, copy / name, ignore=files)
-        for name in "conftest.py", "pyproject.toml":
-            shutil.copy(ROOT / name, copy)
-        if mutant is not None:
-            file = copy / "normtutorial" / mutant.file
-            file.write_text(mutant.applied(file.read_text(encoding="utf-8")), encoding="utf-8")
-        rooms = TESTS[mutant.file] if mutant else sorted(set(sum(TESTS.values(), [])))
-        tests = [f"tests/test_{name}.py" for name in rooms]
-        pytest = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
-        run = subprocess.run(
-            [*pytest, "-k", "not compiled and not exported", *tests],
-            cwd=copy,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": folder},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-    if run.returncode == 0:
-        return ""
-    reason = [s for s in run.stdout.splitlines() if s.startswith(("FAILED", "ERROR"))]
-    if run.returncode != 1 or not reason:
-        raise SystemExit(f"{mutant}: pytest itself failed.\n{run.stdout}\n{run.stderr}")
-    return reason[0].removeprefix("FAILED ").split(" - ")[0]
+LIVING: tuple[tuple[str, str, str], ...] = ()  # file, a part of the name, why no test can notice
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
-    parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
-    arguments = parser.parse_args()
-    words = arguments.words
-    chosen = [m for m in mutants() if not words or any(w in m.name for w in words)]
-    for mutant in chosen:  # complain at once
-        mutant.applied((ROOT / "normtutorial" / mutant.file).read_text(encoding="utf-8"))
-    started = time.perf_counter()
-    if killer := fate(None):
-        raise SystemExit(f"The tests fail without any mutant: {killer}")
-    alive = []
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        for mutant, killer in zip(chosen, pool.map(fate, chosen), strict=True):
-            alive += [] if killer else [mutant.name]
-            print(f"{'killed  ' if killer else 'SURVIVED'}  {mutant.name:45} {killer}", flush=True)
-    seconds = time.perf_counter() - started
-    if not words:
-        record = {"mutants": len(chosen), "killed": len(chosen) - len(alive), "survivors": alive}
-        RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(chosen) - len(alive)} of {len(chosen)} killed in {seconds:.0f} s")
-    return int(bool(alive))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def why_it_lives(mutant: Mutant) -> str:
+    reasons = [why for file, part, why in LIVING if file == mutant.file and part in mutant.name]
+    return reasons[0] if reasons else ""

@@ -153,8 +153,8 @@ def test_the_book_uses_public_names_only(path):
 
 
 def test_every_mutant_still_finds_what_it_breaks():
-    from mutants import mutants
+    from mutants import known
 
-    for mutant in mutants():
-        source = (ROOT / "normtutorial" / mutant.file).read_text("utf-8")
-        assert mutant.applied(source) != source
+    for mutant in known():
+        source = (ROOT / "normtutorial" / mutant.file).read_bytes()
+        assert mutant.applied() != source

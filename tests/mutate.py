@@ -1,0 +1,284 @@
+"""Do the unit tests notice? Break the module in one place at a time, and see: ``make mutants``.
+
+    python tests/mutate.py                        all of it: an hour on two cores
+    python tests/mutate.py --known                the mistakes that people make: minutes
+    python tests/mutate.py --file claims.py       every small change of one file
+    python tests/mutate.py momentum               those with a word in the name
+
+First the tests run once as they are, to see which lines each of them executes. A mutant is then
+shown to the tests that execute its line, in a fork of this process, which has torch loaded, and in
+a copy; nothing here is changed. A run of all is recorded in benchmarks/results/. Exit code 1: a
+mutant survived that is not listed in mutants.py with the reason.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mutants import FILES, PACKAGE, Mutant, every_small_change, known, why_it_lives
+
+ROOT = PACKAGE.parent
+RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
+LEFT_OUT = {"architecture", "explorer", "notebooks", "plotting", "torchvision"}  # not about formulas
+BUDGET = 30.0  # seconds of tests that a mutant may survive
+PATIENCE = 60.0  # seconds after which a mutant that does not end is taken as noticed
+
+
+class Watch:
+    """A plugin of pytest that notes, for each test, its seconds and the lines that it executes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.tests: dict[str, set[str]] = defaultdict(set)  # "file:line" to the tests
+
+    def pytest_runtest_protocol(self, item, nextitem):
+        import threading
+
+        test, where = item.nodeid, f"{os.sep}normtutorial{os.sep}"
+
+        def trace(frame, event, _):
+            name = frame.f_code.co_filename
+            if where not in name:
+                return None
+            self.tests[f"{os.path.basename(name)}:{frame.f_lineno}"].add(test)
+            return trace
+
+        started = time.perf_counter()
+        threading.settrace(trace)
+        sys.settrace(trace)
+        try:
+            from _pytest.runner import runtestprotocol
+
+            item.ihook.pytest_runtest_logstart(nodeid=test, location=item.location)
+            runtestprotocol(item, nextitem=nextitem)
+            item.ihook.pytest_runtest_logfinish(nodeid=test, location=item.location)
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)  # type: ignore[arg-type]
+        self.seconds[test] = time.perf_counter() - started
+        return True
+
+
+class Only:
+    """A plugin of pytest that runs these tests in this order, and notes the first that fails."""
+
+    def __init__(self, tests: list[str]) -> None:
+        self.order = {test: i for i, test in enumerate(tests)}
+        self.failed = ""
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.order),
+            key=lambda item: self.order[item.nodeid],
+        )
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
+
+    def pytest_collectreport(self, report):
+        if report.failed and not self.failed:
+            self.failed = f"{report.nodeid} (not even loaded)"
+
+
+def rooms() -> list[str]:
+    """The unit tests that are asked, and the examples in the docstrings."""
+    files = sorted(path.stem.removeprefix("test_") for path in ROOT.glob("tests/test_*.py"))
+    return [f"tests/test_{name}.py" for name in files if name not in LEFT_OUT] + ["normtutorial"]
+
+
+def pytest(folder: Path, plugin: object, arguments: list[str]) -> int:
+    """Run it in this process, on the copy in ``folder``."""
+    import pytest
+    import torch
+
+    os.chdir(folder)
+    home = folder / "home"  # a broken cache must not end up in the user's
+    os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": str(folder)}
+    os.environ |= {"NORMTUTORIAL_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
+    sys.path[:] = [str(folder), *(p for p in sys.path if Path(p).resolve() != ROOT / "tests")]
+    torch.set_num_threads(1)
+    quiet = ["-q", "--tb=no", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    compiler = ["-k", "not compiled and not exported"]  # seconds each, and nothing of its own
+    return int(pytest.main([*quiet, *compiler, *arguments], plugins=[plugin]))
+
+
+def in_a_fork(work: Callable[[], object], log: Path) -> int:
+    """Start ``work`` in a child, which writes what it returns, as JSON, into ``log``."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.setpgid(0, 0)
+        with open(log.with_suffix(".out"), "w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            log.write_text(json.dumps(work()))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def copy_to(folder: Path) -> None:
+    ignore = shutil.ignore_patterns("__pycache__", "web", "*.ipynb")
+    for name in "normtutorial", "tests":
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for name in "conftest.py", "pyproject.toml":
+        shutil.copy(ROOT / name, folder)
+    (folder / "home").mkdir()
+
+
+def watch(folder: Path) -> tuple[dict[str, float], dict[str, list[str]]]:
+    """The seconds of each test, and the tests of each line."""
+
+    def work() -> object:
+        plugin = Watch()
+        code = pytest(folder, plugin, ["-x", *rooms()])
+        return [code, plugin.seconds, {where: sorted(t) for where, t in plugin.tests.items()}]
+
+    log = folder / "watch"
+    os.waitpid(in_a_fork(work, log), 0)
+    said = log.with_suffix(".out").read_text()
+    code, seconds, tests = json.loads(log.read_text()) if log.exists() else (-1, {}, {})
+    if code:
+        raise SystemExit(f"The tests fail as they are.\n{said}")
+    return seconds, tests
+
+
+def asked(mutant: Mutant, seconds: dict[str, float], tests: dict[str, list[str]]) -> list[str]:
+    """The tests to show it to: variants of different tests by turns, the short ones first."""
+    lines = range(mutant.line, mutant.line + mutant.source_lines)
+    names = {name for line in lines for name in tests.get(f"{mutant.file}:{line}", ())}
+    if not names:  # executed at import, or by no test
+        room = mutant.file.removesuffix(".py")
+        near = ("functional", "gradients", "layers", "properties") if room == "functional" else ()
+        words = (f"test_{room}.py", f"/{mutant.file}", *(f"test_{name}.py" for name in near))
+        names = {name for name in seconds if any(word in name for word in words)}
+    variants: dict[str, int] = defaultdict(int)
+    order = []
+    for name in sorted(names, key=lambda name: seconds[name]):
+        base = name.split("[")[0]
+        order.append((variants[base], seconds[name], name))
+        variants[base] += 1
+    chosen, spent = [], 0.0
+    for _, one, name in sorted(order):
+        spent += one
+        if spent > BUDGET and chosen:
+            break
+        chosen.append(name)
+    return chosen
+
+
+def fates(
+    mutants: list[Mutant], folder: Path, jobs: int,
+    seconds: dict[str, float], tests: dict[str, list[str]],
+) -> Iterator[tuple[Mutant, str]]:  # fmt: skip
+    """Each mutant and the test that noticed it, or nothing, as they come in."""
+    slots = []
+    for number in range(jobs):
+        slots.append(folder / f"slot{number}")
+        slots[-1].mkdir()
+        copy_to(slots[-1])
+    waiting, running = list(reversed(mutants)), {}
+    while waiting or running:
+        while waiting and slots:
+            mutant, slot = waiting.pop(), slots.pop()
+            for name in FILES + tuple(path.name for path in PACKAGE.glob("*.py")):
+                shutil.copyfile(PACKAGE / name, slot / "normtutorial" / name)
+            (slot / "normtutorial" / mutant.file).write_bytes(mutant.applied())
+            for cache in slot.glob("normtutorial/**/__pycache__"):
+                shutil.rmtree(cache)
+            shutil.rmtree(slot / "home")
+            (slot / "home").mkdir()
+            log = slot / "fate"
+            log.unlink(missing_ok=True)
+            chosen = asked(mutant, seconds, tests)
+
+            def work(slot: Path = slot, chosen: list[str] = chosen) -> object:
+                plugin = Only(chosen)
+                files = sorted({name.split("::")[0] for name in chosen})
+                code = pytest(slot, plugin, ["-x", *files])
+                return plugin.failed or ("" if code == 0 else f"pytest ended with {code}")
+
+            child = in_a_fork(work, log)
+            running[child] = mutant, slot, log, time.perf_counter()
+        ended, _ = os.waitpid(-1, os.WNOHANG)
+        if not ended:
+            time.sleep(0.01)
+            for child, (*_, started) in running.items():
+                if time.perf_counter() - started > PATIENCE + BUDGET:
+                    os.killpg(child, signal.SIGKILL)
+            continue
+        mutant, slot, log, started = running.pop(ended)
+        slots.append(slot)
+        try:
+            fate = json.loads(log.read_text())
+        except (OSError, ValueError):
+            late = time.perf_counter() - started > PATIENCE
+            fate = "it does not end" if late else "the process died"
+        yield mutant, fate
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
+    parser.add_argument("--known", action="store_true", help="only the mistakes that people make")
+    parser.add_argument("--file", action="append", choices=FILES, help="only changes of this file")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
+    options = parser.parse_args()
+    mistakes = [] if options.file else list(known())
+    changes = [m for f in options.file or FILES for m in every_small_change(f)]
+    changes = [] if options.known else changes
+    wanted = options.words
+    chosen = [m for m in mistakes + changes if not wanted or any(w in m.name for w in wanted)]
+
+    import hypothesis  # noqa: F401  loaded once, for all forks
+    import matplotlib.pyplot  # noqa: F401
+    import torch  # noqa: F401
+    import torchvision  # noqa: F401
+
+    started = time.perf_counter()
+    alive = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        copy_to(folder)
+        seconds, tests = watch(folder)
+        print(f"{len(seconds)} tests in {time.perf_counter() - started:.0f} s", flush=True)
+        for mutant, fate in fates(chosen, folder, options.jobs, seconds, tests):
+            reason = "" if fate else why_it_lives(mutant)
+            word = "killed  " if fate else "alive   " if reason else "SURVIVED"
+            print(f"{word}  {mutant.name}   {fate or reason}", flush=True)
+            if not fate:
+                alive.append((mutant, reason))
+    unexplained = [mutant for mutant, reason in alive if not reason]
+    if len(chosen) == len(mistakes) + len(changes) and not (options.known or options.file):
+        living = {mutant for mutant, _ in alive}
+        record = {
+            "known": {"mutants": len(mistakes), "killed": len(set(mistakes) - living)},
+            "files": {
+                file: {"mutants": len(of), "killed": len(set(of) - living)}
+                for file in FILES
+                for of in [[m for m in changes if m.file == file]]
+            },
+            "survivors": [{"mutant": m.name, "reason": reason} for m, reason in alive],
+        }
+        RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    killed = len(chosen) - len(alive)
+    print(f"{killed} of {len(chosen)} killed in {time.perf_counter() - started:.0f} s, "
+          f"{len(unexplained)} survivors without a reason")  # fmt: skip
+    return int(bool(unexplained))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
