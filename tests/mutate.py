@@ -28,7 +28,13 @@ from mutants import FILES, PACKAGE, Mutant, every_small_change, known, why_it_li
 
 ROOT = PACKAGE.parent
 RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
-LEFT_OUT = {"architecture", "explorer", "notebooks", "plotting", "torchvision"}  # not about formulas
+LEFT_OUT = {
+    "architecture",
+    "explorer",
+    "notebooks",
+    "plotting",
+    "torchvision",
+}  # not about formulas
 BUDGET = 30.0  # seconds of tests that a mutant may survive
 PATIENCE = 60.0  # seconds after which a mutant that does not end is taken as noticed
 
@@ -107,7 +113,15 @@ def pytest(folder: Path, plugin: object, arguments: list[str]) -> int:
     os.environ |= {"NORMTUTORIAL_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
     sys.path[:] = [str(folder), *(p for p in sys.path if Path(p).resolve() != ROOT / "tests")]
     torch.set_num_threads(1)
-    quiet = ["-q", "--tb=no", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    quiet = [
+        "-q",
+        "--tb=no",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     compiler = ["-k", "not compiled and not exported"]  # seconds each, and nothing of its own
     return int(pytest.main([*quiet, *compiler, *arguments], plugins=[plugin]))
 
