@@ -6,9 +6,11 @@
 A claim that fails does not end its chapter here. Its margin in a run is the distance to its
 threshold, as a fraction of the larger side: of ``0.97 > 0.6`` it is 0.38; what compares nothing
 with ``<`` or ``>`` has none. A claim is thin when its mean margin is less than three times the
-standard deviation of its margins: some other seed will break it. The table goes to benchmarks/results/ after each run, and a
-run that is there is not repeated while the chapter and the module are the same: a sweep may be cut
-off and gone on with. Exit code 1: a claim failed, or a chapter did not run to its end.
+standard deviation of its margins: some other seed will break it.
+
+The table goes to benchmarks/results/ after each run, and a run that is there is not repeated while
+the chapter and the module are the same: a sweep may be cut off and gone on with. Exit code 1: a
+claim failed, or a chapter did not run to its end.
 """
 
 import argparse

@@ -12,6 +12,7 @@ mutant survived that is not listed in mutants.py with the reason.
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -111,6 +112,7 @@ def pytest(folder: Path, plugin: object, arguments: list[str]) -> int:
     home = folder / "home"  # a broken cache must not end up in the user's
     os.environ |= {"HOME": str(home), "XDG_CACHE_HOME": str(home), "PYTHONPATH": str(folder)}
     os.environ |= {"NORMTUTORIAL_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to load those of Jupyter takes seconds
     sys.path[:] = [str(folder), *(p for p in sys.path if Path(p).resolve() != ROOT / "tests")]
     torch.set_num_threads(1)
     quiet = [
@@ -262,6 +264,7 @@ def main() -> int:
     import torch  # noqa: F401
     import torchvision  # noqa: F401
 
+    gc.freeze()  # and not looked through by each
     started = time.perf_counter()
     alive = []
     with tempfile.TemporaryDirectory() as temporary:
