@@ -221,11 +221,20 @@ def fates(
             log.unlink(missing_ok=True)
             chosen = asked(mutant, seconds, tests)
 
-            def work(slot: Path = slot, chosen: list[str] = chosen) -> object:
-                plugin = Only(chosen)
-                files = sorted({name.split("::")[0] for name in chosen})
-                code = pytest(slot, plugin, ["-x", *files])
-                return plugin.failed or ("" if code == 0 else f"pytest ended with {code}")
+            near = f"test_{mutant.file}"  # first the tests of the file itself: less to load
+
+            def work(slot=slot, chosen=chosen, near=near) -> str:
+                for where in (
+                    [n for n in chosen if near in n],
+                    [n for n in chosen if near not in n],
+                ):
+                    if where:
+                        plugin = Only(where)
+                        files = sorted({name.split("::")[0] for name in where})
+                        code = pytest(slot, plugin, ["-x", *files])
+                        if code or plugin.failed:
+                            return plugin.failed or f"pytest ended with {code}"
+                return ""
 
             child = in_a_fork(work, log)
             running[child] = mutant, slot, log, time.perf_counter()

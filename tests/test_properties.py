@@ -224,3 +224,43 @@ def test_without_variance_the_output_is_zero(value):
     x = torch.full((4, 8), value)
     for y in (NF.layer_norm(x, (8,)), NF.batch_norm(x, None, None, training=True)):
         assert torch.equal(y, torch.zeros_like(x))
+
+
+def in_torch_and_here(x, eps):
+    """Every normalization of (N, C, D), ours beside torch's."""
+    yield (
+        NF.batch_norm(x, None, None, None, None, True, eps=eps),
+        F.batch_norm(x, None, None, None, None, True, eps=eps),
+    )
+    yield NF.layer_norm(x, x.shape[2:], eps=eps), F.layer_norm(x, x.shape[2:], eps=eps)
+    yield NF.instance_norm(x, eps=eps), F.instance_norm(x, eps=eps)
+    yield NF.group_norm(x, 2, eps=eps), F.group_norm(x, 2, eps=eps)
+    if hasattr(F, "rms_norm"):
+        yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)
+
+
+@pytest.mark.parametrize("eps", [1e-38, 1e-12, 1e30])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-19, 1.0, 1e15], ids=str)
+def test_at_the_ends_of_float32_it_is_torch_that_is_met(scale, eps):
+    x = (torch.randn(3, 4, 8, dtype=torch.float64) * scale).float()  # 1e-42 is subnormal
+    for ours, theirs in in_torch_and_here(x, eps):
+        assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@given(st.sampled_from([(1, 4, 8), (3, 1, 8), (3, 4, 1)]), st.integers(0, 100))
+def test_an_expanded_input_without_strides_counts_as_its_copy(small, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(small, generator=generator, dtype=torch.float64).expand(3, 4, 8)
+    assert 0 in x.stride()
+    for (ours, _), (again, theirs) in zip(
+        in_torch_and_here(x, 1e-5), in_torch_and_here(x.contiguous(), 1e-5), strict=True
+    ):
+        assert_close(ours, again)
+        assert_close(ours, theirs)
+
+
+def test_one_element_has_no_variance():
+    x = torch.randn(5, 1)
+    assert torch.equal(NF.layer_norm(x, (1,)), torch.zeros(5, 1))
+    assert_close(NF.rms_norm(x, (1,), eps=0.0), x.sign())
+    assert torch.equal(NF.group_norm(x, 1), torch.zeros(5, 1))

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import sys
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -62,6 +63,29 @@ def test_the_same_seed_twice_is_bit_equal(norm):
         runs.append((values(fit(net, toy(), epochs=2, batch_size=16, seed=7)), net.state_dict()))
     assert runs[0][0] == runs[1][0]
     assert_close(dict(runs[0][1]), dict(runs[1][1]), rtol=0, atol=0)
+
+
+def test_the_same_seed_gives_the_same_bits_beside_other_work():
+    alone = fit(model(norm=BatchNorm), toy(), epochs=3, batch_size=16).to_dict()
+    stop = threading.Event()
+
+    def other_work():
+        while not stop.is_set():
+            torch.randn(50, 50) @ torch.randn(50, 50)
+            fit(model(), toy(), epochs=1, batch_size=16, seed=7)
+
+    noise = threading.Thread(target=other_work)
+    nets = [
+        model(norm=BatchNorm) for _ in range(3)
+    ]  # drawn from the global state, before the noise
+    noise.start()
+    try:
+        beside = [fit(net, toy(), epochs=3, batch_size=16).to_dict() for net in nets]
+    finally:
+        stop.set()
+        noise.join()
+    for run in beside:
+        assert run["loss"] == alone["loss"] and run["test_loss"] == alone["test_loss"]
 
 
 def test_another_seed_is_another_order_of_the_batches():
