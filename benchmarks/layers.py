@@ -154,17 +154,28 @@ def memory() -> list[dict]:
 
 
 def growth(rounds: int, least: float) -> list[dict]:
-    """Milliseconds of a step of layer norm as the work grows, ours and torch's."""
+    """Milliseconds of a step as the work grows, with layer norm of ours and torch's: one layer with
+    more features or a larger batch, and a network of more linear layers, each with its norm."""
     rows = []
-    for axis, sizes in (("features", [(512, 2**k) for k in range(6, 13)]),
-                        ("batch", [(2**k, 512) for k in range(4, 13)])):  # fmt: skip
-        for shape in sizes:
-            x, upstream = torch.randn(shape, requires_grad=True), torch.randn(shape)
-            runs = {"ours": step(LayerNorm(shape[1]), x, upstream),
-                    "torch": step(nn.LayerNorm(shape[1]), x, upstream)}  # fmt: skip
+    for axis, sizes in (
+        ("features", [2**k for k in range(6, 13)]),
+        ("batch", [2**k for k in range(4, 13)]),
+        ("depth", [2**k for k in range(6)]),
+    ):
+        for size in sizes:
+            n, d = {"features": (512, size), "batch": (size, 512), "depth": (128, 256)}[axis]
+            x, upstream = torch.randn(n, d, requires_grad=True), torch.randn(n, d)
+            runs = {}
+            for name, norm in ("ours", LayerNorm), ("torch", nn.LayerNorm), ("none", nn.Identity):
+                parts = [norm(d)]
+                if axis == "depth":
+                    parts = [f for _ in range(size) for f in (nn.Linear(d, d), norm(d), nn.ReLU())]
+                elif name == "none":
+                    continue
+                runs[name] = step(nn.Sequential(*parts), x, upstream)
             seconds = alternate(runs, rounds, least)
             medians = {name: 1e3 * statistics.median(s) for name, s in seconds.items()}
-            rows.append({"axis": axis, "shape": shape, **medians})
+            rows.append({"axis": axis, "size": size, **medians})
     return rows
 
 

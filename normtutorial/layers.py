@@ -89,7 +89,7 @@ class _ChannelNorm(_Norm):
         for name in ("running_mean", "running_var"):
             value = torch.empty(num_features, device=device, dtype=dtype)
             self.register_buffer(name, value if track_running_stats else None)
-        count = torch.tensor(0, dtype=torch.long, device=device)
+        count = torch.tensor(0, device=device)
         self.register_buffer("num_batches_tracked", count if track_running_stats else None)
         self.reset_parameters()
 
@@ -117,7 +117,7 @@ class _ChannelNorm(_Norm):
     ) -> None:
         key = prefix + "num_batches_tracked"
         if local_metadata.get("version", 1) < 2 and self.num_batches_tracked is not None:
-            state_dict.setdefault(key, torch.tensor(0, dtype=torch.long))
+            state_dict.setdefault(key, torch.tensor(0))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 

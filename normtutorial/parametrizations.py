@@ -70,9 +70,7 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
             f"weight_norm expects the name of a parameter of {type(module).__name__}; "
             f"got {name!r}. It has: {names}."
         )
-    NF.lengths(getattr(module, name), dim)  # complain before anything is changed
-    # unsafe=True: torch would otherwise run the parametrization once, which fails on `meta`.
-    parametrize.register_parametrization(module, name, _WeightNorm(dim), unsafe=True)
+    parametrize.register_parametrization(module, name, _WeightNorm(dim))
     return module
 
 

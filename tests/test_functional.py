@@ -261,3 +261,17 @@ def test_a_number_worked_by_hand():
     x = torch.tensor([[1.0, 2.0, 3.0, 6.0]])  # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
     expected = torch.tensor([[-2.0, -1.0, 0.0, 3.0]]) / math.sqrt(3.5)
     assert_close(NF.layer_norm(x, (4,), eps=0.0), expected)
+
+
+def test_running_statistics_are_needed_both_where_the_batch_s_are_not_used():
+    x, one = torch.randn(3, 2), torch.ones(2)
+    for mean, var in ((None, None), (one, None), (None, one)):
+        with pytest.raises(ValueError, match="needs running_mean and running_var"):
+            NF.batch_norm(x, mean, var)
+
+
+def test_the_default_momentum_is_a_tenth():
+    x, mean, var = torch.randn(8, 2), torch.zeros(2), torch.ones(2)
+    NF.batch_norm(x, mean, var, training=True)
+    assert_close(mean, 0.1 * x.mean(0))
+    assert_close(var, 0.9 + 0.1 * x.var(0))

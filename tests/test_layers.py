@@ -575,3 +575,37 @@ def test_layers_do_no_arithmetic_of_their_own():
 def test_a_size_may_be_any_integer(layer):
     numpy = pytest.importorskip("numpy")
     assert layer(numpy.int64(4)).normalized_shape == (4,)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs", [(BatchNorm, nn.BatchNorm2d), (InstanceNorm, nn.InstanceNorm2d)]
+)
+def test_state_dicts_have_the_version_of_torch(ours, theirs):
+    state = ours(3, track_running_stats=True).state_dict()
+    assert state._metadata == theirs(3, track_running_stats=True).state_dict()._metadata
+    assert state["num_batches_tracked"].dtype == torch.long
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_instance_norm_in_eval_uses_what_it_tracked_while_it_is_told_to(tracked):
+    ours, theirs = (
+        f(3, eps=0.5, track_running_stats=True) for f in (InstanceNorm, nn.InstanceNorm2d)
+    )
+    for layer in ours, theirs:
+        layer.running_mean.fill_(2)
+        layer.running_var.fill_(4)
+        layer.track_running_stats = tracked
+        layer.eval()
+    x = torch.randn(2, 3, 4, 4)
+    assert_close(ours(x), theirs(x))
+
+
+def test_an_empty_batch_has_no_positions_to_count_and_a_single_one_has():
+    assert InstanceNorm(4)(torch.empty(0, 4, 1)).shape == (0, 4, 1)
+    with pytest.raises(ValueError, match="more than one position"):
+        InstanceNorm(4)(torch.ones(1, 4, 1))
+
+
+def test_groups_that_do_not_divide_are_told_what_does():
+    with pytest.raises(ValueError, match=r"These do: 1, 2, 3, 6\."):
+        GroupNorm(4, 6)

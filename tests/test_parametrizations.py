@@ -264,3 +264,24 @@ def test_weight_norm_works_under_vmap_over_the_parameters():
     v, g = torch.randn(5, 3, 4), torch.rand(5, 3, 1)
     one_by_one = torch.stack([NF.weight_norm(*pair) for pair in zip(v, g, strict=True)])
     assert_close(torch.func.vmap(NF.weight_norm)(v, g), one_by_one)
+
+
+@pytest.mark.parametrize("dim", [0, 7])
+def test_what_is_refused_is_left_as_it_was(dim):
+    layer = nn.Linear(6, 4)
+    layer.weight.data[1] = 0
+    before = layer.weight
+    with pytest.raises(ValueError, match="weight_norm expects"):
+        weight_norm(layer, dim=dim)
+    assert type(layer) is nn.Linear and layer.weight is before
+
+
+def test_an_unknown_name_lists_the_parameters_of_the_module_itself():
+    with pytest.raises(ValueError, match=r"got 'weights'\. It has: weight, bias\.$"):
+        weight_norm(nn.Linear(6, 4), "weights")
+    with pytest.raises(ValueError, match=r"It has: none\.$"):
+        weight_norm(nn.Sequential(nn.Linear(6, 4)))
+
+
+def test_the_parametrization_says_its_dim():
+    assert "_WeightNorm(dim=1)" in repr(weight_norm(nn.Linear(6, 4), dim=1))
