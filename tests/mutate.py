@@ -36,6 +36,9 @@ LEFT_OUT = {
     "plotting",
     "torchvision",
 }  # not about formulas
+MORE = {  # the tests that a file has beside those of its own name
+    "functional": ("functional", "gradients", "layers", "properties", "parametrizations"),
+}
 BUDGET = 20.0  # seconds of tests that a mutant may survive
 PATIENCE = 20.0  # more seconds than that, and a mutant that does not end is taken as noticed
 
@@ -100,7 +103,7 @@ class Only:
 def rooms() -> list[str]:
     """The unit tests that are asked, and the examples in the docstrings."""
     files = sorted(path.stem.removeprefix("test_") for path in ROOT.glob("tests/test_*.py"))
-    return [f"tests/test_{name}.py" for name in files if name not in LEFT_OUT] + ["normtutorial"]
+    return [f"tests/test_{name}.py" for name in files if name not in OTHER] + ["normtutorial"]
 
 
 def pytest(folder: Path, plugin: object, arguments: list[str]) -> int:
@@ -178,7 +181,7 @@ def asked(mutant: Mutant, seconds: dict[str, float], tests: dict[str, list[str]]
     names = {name for line in lines for name in tests.get(f"{mutant.file}:{line}", ())}
     if not names:  # executed at import, or by no test
         room = mutant.file.removesuffix(".py")
-        near = ("functional", "gradients", "layers", "properties") if room == "functional" else ()
+        near = MORE.get(room, ())
         words = (f"test_{room}.py", f"/{mutant.file}", *(f"test_{name}.py" for name in near))
         names = {name for name in seconds if any(word in name for word in words)}
     variants: dict[str, int] = defaultdict(int)

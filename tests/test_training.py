@@ -506,3 +506,15 @@ def test_evaluate_wants_images():
     data = toy()
     with pytest.raises(ValueError, match="evaluate expects at least one image; got none"):
         evaluate(model(), data.test_images[:0], data.test_labels[:0])
+
+
+def test_evaluate_wants_a_label_for_each_image():
+    with pytest.raises(ValueError, match="zip"):
+        evaluate(nn.Identity(), torch.eye(4), torch.arange(2), batch_size=2)
+
+
+def test_a_history_begins_empty_and_unharmed():
+    assert History().to_dict() == {
+        "loss": [], "steps": [], "test_loss": [], "test_accuracy": [], "seconds": [],
+        "diverged": False, "interrupted": False,
+    }  # fmt: skip
