@@ -29,15 +29,11 @@ from mutants import FILES, PACKAGE, Mutant, every_small_change, known, why_it_li
 
 ROOT = PACKAGE.parent
 RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
-LEFT_OUT = {
-    "architecture",
-    "explorer",
-    "notebooks",
-    "plotting",
-    "torchvision",
-}  # not about formulas
+OTHER = {"architecture", "explorer", "notebooks", "plotting", "supply_chain", "torchvision"}
 MORE = {  # the tests that a file has beside those of its own name
     "functional": ("functional", "gradients", "layers", "properties", "parametrizations"),
+    "layers": ("layers",),
+    "parametrizations": ("parametrizations",),
 }
 BUDGET = 20.0  # seconds of tests that a mutant may survive
 PATIENCE = 20.0  # more seconds than that, and a mutant that does not end is taken as noticed
@@ -86,10 +82,9 @@ class Only:
         self.failed = ""
 
     def pytest_collection_modifyitems(self, items):
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order),
-            key=lambda item: self.order[item.nodeid],
-        )
+        if self.order:
+            items[:] = [item for item in items if item.nodeid in self.order]
+            items.sort(key=lambda item: self.order[item.nodeid])
 
     def pytest_runtest_logreport(self, report):
         if report.failed and not self.failed:
@@ -106,8 +101,9 @@ def rooms() -> list[str]:
     return [f"tests/test_{name}.py" for name in files if name not in OTHER] + ["normtutorial"]
 
 
-def pytest(folder: Path, plugin: object, arguments: list[str]) -> int:
-    """Run it in this process, on the copy in ``folder``."""
+def pytest(folder: Path, plugin: object, arguments: list[str], compiled: bool = False) -> int:
+    """Run it in this process, on the copy in ``folder``: without the tests that compile, which
+    take seconds each, or those alone."""
     import pytest
     import torch
 
@@ -226,17 +222,17 @@ def fates(
 
             near = f"test_{mutant.file}"  # first the tests of the file itself: less to load
 
-            def work(slot=slot, chosen=chosen, near=near) -> str:
-                for where in (
-                    [n for n in chosen if near in n],
-                    [n for n in chosen if near not in n],
-                ):
-                    if where:
-                        plugin = Only(where)
-                        files = sorted({name.split("::")[0] for name in where})
-                        code = pytest(slot, plugin, ["-x", *files])
-                        if code or plugin.failed:
-                            return plugin.failed or f"pytest ended with {code}"
+            def work(slot=slot, chosen=chosen, near=near, file=mutant.file) -> str:
+                own = [name for name in chosen if near in name]
+                for where in own, [name for name in chosen if near not in name]:
+                    plugin = Only(where)
+                    files = sorted({name.split("::")[0] for name in where})
+                    if where and (code := pytest(slot, plugin, ["-x", *files])):
+                        return plugin.failed or f"pytest ended with {code}"
+                plugin = Only([])
+                files = [f"tests/test_{name}.py" for name in MORE.get(file[:-3], ())]
+                if files and (code := pytest(slot, plugin, ["-x", *files], compiled=True)):
+                    return plugin.failed or f"pytest ended with {code}"
                 return ""
 
             child = in_a_fork(work, log)
