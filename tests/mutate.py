@@ -114,17 +114,11 @@ def pytest(folder: Path, plugin: object, arguments: list[str], compiled: bool = 
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to load those of Jupyter takes seconds
     sys.path[:] = [str(folder), *(p for p in sys.path if Path(p).resolve() != ROOT / "tests")]
     torch.set_num_threads(1)
-    quiet = [
-        "-q",
-        "--tb=no",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::pytest.PytestAssertRewriteWarning",
-    ]
-    compiler = ["-k", "not compiled and not exported"]  # seconds each, and nothing of its own
-    return int(pytest.main([*quiet, *compiler, *arguments], plugins=[plugin]))
+    quiet = ["-q", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
+    loaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # torch and more are there already
+    which = ["-k", "compiled or exported" if compiled else "not compiled and not exported"]
+    code = int(pytest.main([*quiet, *loaded, *which, *arguments], plugins=[plugin]))
+    return 0 if code == pytest.ExitCode.NO_TESTS_COLLECTED else code
 
 
 def in_a_fork(work: Callable[[], object], log: Path) -> int:

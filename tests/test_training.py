@@ -6,6 +6,8 @@ import json
 import math
 import sys
 import threading
+import time
+import types
 from contextlib import contextmanager
 
 import pytest
@@ -518,3 +520,71 @@ def test_a_history_begins_empty_and_unharmed():
         "loss": [], "steps": [], "test_loss": [], "test_accuracy": [], "seconds": [],
         "diverged": False, "interrupted": False,
     }  # fmt: skip
+
+
+class Bar:
+    """In place of tqdm: what it was told."""
+
+    def __init__(self):
+        self.steps, self.texts, self.closed = 0, [], False
+
+    def update(self):
+        self.steps += 1
+
+    def set_postfix_str(self, text):
+        self.texts.append(text)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("norm", [None, "fails"])
+def test_the_bar_follows_the_run_and_is_closed_at_its_end(monkeypatch, norm):
+    bar = Bar()
+    monkeypatch.setattr("normtutorial.training._progress_bar", lambda total, wanted: bar)
+    if norm:
+        with pytest.raises(ZeroDivisionError):
+            fit(Fails(model(), 6, fault), toy(), epochs=2, batch_size=16)
+    else:
+        history = fit(model(), toy(), epochs=2, batch_size=16)
+        assert bar.texts == [f"test accuracy {a:.4f}" for a in history.test_accuracy]
+    assert bar.steps == (5 if norm else 8) and bar.closed
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_live_notebook_has_a_bar_of_its_own_kind(unset, monkeypatch, live, wanted):
+    made = []
+
+    def module(name):
+        fake = types.ModuleType(name)
+        fake.tqdm = lambda **options: made.append((name, options["disable"])) or Bar()
+        return fake
+
+    monkeypatch.setitem(sys.modules, "tqdm", module("tqdm"))
+    monkeypatch.setitem(sys.modules, "tqdm.auto", module("tqdm.auto"))
+    if live:
+        monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", io.StringIO())  # no terminal
+        fit(model(), toy(), steps=1, progress=wanted)
+    assert made == [("tqdm.auto" if live and wanted else "tqdm", not (live and wanted))]
+
+
+def test_the_defaults_are_those_that_are_documented():
+    runs = [
+        values(fit(model(), toy(300), epochs=2, **options))
+        for options in ({}, {"batch_size": 128, "lr": 1e-3, "seed": 0})
+    ]
+    assert runs[0] == runs[1] and len(runs[0]["loss"]) == 6
+
+
+def test_two_images_are_enough():
+    assert len(fit(model(), toy(2), epochs=3, batch_size=16).loss) == 3
+
+
+def test_the_seconds_of_the_epochs_are_within_those_of_the_run():
+    started = time.perf_counter()
+    history = fit(model(), toy(), epochs=3, batch_size=16)
+    assert len(history.seconds) == 3 and min(history.seconds) > 0
+    assert sum(history.seconds) < time.perf_counter() - started
