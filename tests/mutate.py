@@ -34,6 +34,7 @@ MORE = {  # the tests that a file has beside those of its own name
     "functional": ("functional", "gradients", "layers", "properties", "parametrizations"),
     "layers": ("layers",),
     "parametrizations": ("parametrizations",),
+    "data": ("data", "mnist"),
 }
 BUDGET = 20.0  # seconds of tests that a mutant may survive
 PATIENCE = 20.0  # more seconds than that, and a mutant that does not end is taken as noticed

@@ -8,13 +8,16 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from normtutorial import data as room
 from normtutorial.data import DataError, ImageData, cache_dir, locate, mnist
@@ -92,7 +95,8 @@ def test_images_and_labels_have_the_promised_form(tmp_path):
     assert data.train_images.dtype == torch.float32 and data.train_labels.dtype == torch.int64
     assert data.train_labels.tolist() == [0, 1, 2, 3, 4, 5]
     expected = torch.arange(28) % 10 / 255
-    torch.testing.assert_close(data.train_images[0, 0, 0], expected, rtol=0, atol=0)
+    for images in data.train_images, data.test_images:
+        torch.testing.assert_close(images[0, 0, 0], expected, rtol=0, atol=0)
 
 
 def test_the_device_is_cuda_only_where_there_is_cuda(tmp_path, monkeypatch):
@@ -100,6 +104,41 @@ def test_the_device_is_cuda_only_where_there_is_cuda(tmp_path, monkeypatch):
     there = "cuda" if torch.cuda.is_available() else "cpu"
     assert mnist(root=tmp_path).train_images.device.type == there
     assert mnist(root=tmp_path, device="cpu").to("meta").test_labels.device.type == "meta"
+
+
+def test_without_a_device_the_cpu_stands_in_for_a_missing_cuda(tmp_path, monkeypatch):
+    fill(tmp_path)
+    asked, to = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda x, device: asked.append(device) or to(x, "cpu"))
+    for there, expected in (True, "cuda"), (False, "cpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        asked.clear()
+        mnist(root=tmp_path)
+        assert asked == [expected] * 4
+    asked.clear()
+    mnist(root=tmp_path, device="meta")
+    assert asked == ["meta"] * 4
+
+
+FIELDS = "train_images", "train_labels", "test_images", "test_labels"
+
+
+def test_all_four_parts_go_to_a_device_and_into_a_subset(tmp_path):
+    fill(tmp_path)
+    data = mnist(root=tmp_path, device="cpu")
+    moved = data.to("meta")
+    assert {getattr(moved, field).device.type for field in FIELDS} == {"meta"}
+    few = data.subset(1, 2)
+    for field in FIELDS:
+        n = 1 if field.startswith("train") else 2
+        assert torch.equal(getattr(few, field), getattr(data, field)[:n])
+    assert len(data.subset(6, 4).train_images) == 6 and len(data.subset(1, 1).test_images) == 1
+
+
+def test_two_sets_of_images_are_told_apart_without_a_look_at_them(tmp_path):
+    fill(tmp_path)
+    one, other = mnist(root=tmp_path, device="cpu"), mnist(root=tmp_path, device="cpu")
+    assert one == one and one != other and len({one, other}) == 2
 
 
 def test_a_subset_takes_the_first_rows_and_keeps_the_test_split(tmp_path):
@@ -145,6 +184,33 @@ def test_reading_writes_nothing(tmp_path):
     assert tree(tmp_path) == before
 
 
+def test_locate_looks_into_the_files(tmp_path):
+    raw = fill(tmp_path)
+    assert locate(tmp_path) == raw
+    fill(tmp_path, **{LABELS: b"oops"})
+    with pytest.raises(DataError, match="not a gzip archive"):
+        locate(tmp_path)
+
+
+def test_a_file_that_vanishes_is_named(tmp_path):
+    with pytest.raises(DataError, match=rf"{LABELS}\.gz: it cannot be read \(No such file"):
+        room._read(tmp_path, LABELS)
+
+
+def test_a_root_without_files_is_passed_over_by_locate(tmp_path):
+    assert locate(tmp_path) is None
+    raw = fill(cache_dir())
+    assert locate(tmp_path) == raw
+
+
+def test_the_cache_is_in_the_folder_that_the_system_has_for_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_dir() == tmp_path / "normtutorial"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert cache_dir() == tmp_path / ".cache" / "normtutorial"
+
+
 def test_no_files_anywhere_is_not_a_fault_of_locate():
     assert locate() is None
 
@@ -179,6 +245,7 @@ FAULTS = {
     "empty": (IMAGES, b"", "it is truncated: its header"),
     "a web page": (LABELS, b"<!DOCTYPE html>", "not a gzip archive; it begins with b'<!DOCTYPE"),
     "damaged": (IMAGES, ARCHIVES[IMAGES][:-8] + bytes(8), "it is damaged"),
+    "a header alone": (LABELS, gzip.compress(idx((6,), payload=b"")), "is truncated: 0 bytes"),
     "altered": (
         LABELS,
         gzip.compress(idx((6,), payload=bytes(6))),
@@ -211,7 +278,11 @@ def test_a_bad_file_in_the_cache_is_not_passed_over_either():
 def test_a_truncated_unpacked_file_is_named(tmp_path):
     raw = fill(tmp_path, **{IMAGES: None})
     (raw / IMAGES).write_bytes(idx(SHAPES[IMAGES])[:-1])
-    with pytest.raises(DataError, match=rf"{IMAGES}: it is truncated: 4703 bytes"):
+    url = f"{room.MIRRORS[0]}{IMAGES}.gz"
+    with pytest.raises(DataError, match=rf"{IMAGES}: it is truncated: 4703 bytes .*\({url}\)"):
+        mnist(root=tmp_path)
+    (raw / IMAGES).rename(raw / f"{IMAGES}.gz")
+    with pytest.raises(DataError, match=rf"{IMAGES}\.gz: it is not a gzip archive.*\({url}\)"):
         mnist(root=tmp_path)
 
 
@@ -276,6 +347,46 @@ def test_a_download_fetches_only_what_is_missing(mirror):
     assert mnist("mnist").source == "mnist"
 
 
+def test_an_archive_comes_in_pieces_and_a_bar_counts_their_bytes(mirror, monkeypatch):
+    noise = torch.randint(256, (200_000,), dtype=torch.uint8).numpy().tobytes()
+    archive = gzip.compress(idx((200_000,), payload=noise))
+    (mirror / f"{LABELS}.gz").write_bytes(archive)
+    entry = ((200_000,), hashlib.md5(archive).hexdigest(), "")
+    monkeypatch.setattr(room, "_FILES", {LABELS: entry})
+    bars = []
+
+    class Bar:
+        def __init__(self, **options):
+            bars.append(self)
+            self.options, self.n = options, 0
+
+        def update(self, n):
+            self.n += n
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.closed = True
+
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    for progress, disable in ("0", True), ("1", None):  # None: tqdm looks for a terminal
+        monkeypatch.setenv("NORMTUTORIAL_PROGRESS", progress)
+        assert room._fetch(LABELS) == archive
+        bar = bars.pop()
+        assert bar.options == {"desc": LABELS, "unit": "B", "disable": disable}
+        assert bar.n == bar.total == len(archive) and bar.unit_scale is True and bar.closed
+
+
+def test_a_file_grows_hidden_beside_its_place(tmp_path, monkeypatch):
+    asked, make = [], tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **o: asked.append(o) or make(**o))
+    with room._replacing(tmp_path / "new" / "file") as file:
+        file.write(b"content")
+    assert asked == [{"prefix": ".file.", "dir": tmp_path / "new"}]
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+
+
 def test_two_downloads_at_once_do_not_disturb_each_other(mirror):
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(mnist, ["mnist", "mnist"]))
@@ -310,6 +421,7 @@ def test_a_mirror_that_does_not_answer_is_given_up(monkeypatch):
 
     def silent(url, timeout):
         asked.append(url)
+        assert threading.current_thread().daemon  # the program may end before it
         done.wait(10)
         raise OSError
 
@@ -448,6 +560,7 @@ def test_the_variable_replaces_auto_only(few, monkeypatch, tmp_path):
 def test_synthetic_digits_are_cached_and_a_damaged_cache_is_made_again(few, monkeypatch):
     first = mnist("synthetic").train_images
     (cached,) = cache_dir().iterdir()
+    assert cached.name == "synthetic-digits-1"
     whole = cached.read_bytes()
     altered = bytes([*whole[:20], whole[20] ^ 1, *whole[21:]])
     for damaged in (b"", whole[:-100], whole + b"1", altered, bytes(len(whole)), b"<html></html>"):
@@ -457,6 +570,15 @@ def test_synthetic_digits_are_cached_and_a_damaged_cache_is_made_again(few, monk
 
     monkeypatch.setattr(room, "_glyphs", lambda: pytest.fail("made again"))
     assert torch.equal(mnist("synthetic").train_images, first)
+
+
+def test_the_two_splits_come_from_seeds_of_their_own(few, monkeypatch):
+    asked, draw = [], room._draw
+    monkeypatch.setattr(
+        room, "_draw", lambda g, count, seed: asked.append((count, seed)) or draw(g, count, seed)
+    )
+    mnist("synthetic")
+    assert asked == [(60_000, 0), (10_000, 1)]
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(few, monkeypatch, tmp_path):
@@ -503,6 +625,18 @@ def test_synthetic_digits_of_a_class_resemble_each_other(digits):
     means = torch.stack([images[:half][labels[:half] == d].mean(0) for d in range(10)])
     nearest = torch.cdist(images[half:], means).argmin(1)
     assert 0.6 < (nearest == labels[half:]).float().mean() < 0.95
+
+
+def test_synthetic_digits_are_the_same_on_every_machine():
+    """But for rounding: tests/synthetic_digits.png holds 60 of them."""
+    images, labels = room._draw(room._glyphs(), 1040, seed=3)
+    assert images.shape == (1040, 28, 28) and images.dtype == labels.dtype == torch.uint8
+    assert labels[:10].tolist() == [6, 8, 1, 8, 4, 5, 6, 2, 5, 4]
+    stored = Image.open(Path(__file__).parent / "synthetic_digits.png")
+    cells = torch.frombuffer(bytearray(stored.tobytes()), dtype=torch.uint8).view(6, 28, 10, 28)
+    expected = cells.permute(0, 2, 1, 3).reshape(60, 28, 28).int()
+    difference = (torch.cat([images[:30], images[-30:]]).int() - expected).abs()
+    assert difference.float().mean() < 0.1 and difference.max() < 20
 
 
 def test_without_matplotlib_the_sentence_names_it(monkeypatch):
