@@ -51,8 +51,8 @@ bench: venv  ## measure the speed of training, as ratios; writes benchmarks/resu
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/bench.py
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/layers.py
 
-mutants: venv  ## break the module on purpose, one line at a time: the unit tests must notice
-	@$(BIN)/python tests/mutants.py
+mutants: venv  ## break the module on purpose, one place at a time: the unit tests must notice; an hour
+	@$(BIN)/python tests/mutate.py --jobs $(JOBS)
 
 claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
 	@$(BIN)/python tests/claims_sweep.py --jobs $(JOBS)
