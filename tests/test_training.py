@@ -558,7 +558,7 @@ def test_a_live_notebook_has_a_bar_of_its_own_kind(unset, monkeypatch, live, wan
 
     def module(name):
         fake = types.ModuleType(name)
-        fake.tqdm = lambda **options: made.append((name, options["disable"])) or Bar()
+        fake.tqdm = lambda **options: made.append((name, options)) or Bar()
         return fake
 
     monkeypatch.setitem(sys.modules, "tqdm", module("tqdm"))
@@ -568,7 +568,8 @@ def test_a_live_notebook_has_a_bar_of_its_own_kind(unset, monkeypatch, live, wan
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", io.StringIO())  # no terminal
         fit(model(), toy(), steps=1, progress=wanted)
-    assert made == [("tqdm.auto" if live and wanted else "tqdm", not (live and wanted))]
+    options = {"total": 1, "disable": not (live and wanted), "unit": "step", "leave": False}
+    assert made == [("tqdm.auto" if live and wanted else "tqdm", options)]
 
 
 def test_the_defaults_are_those_that_are_documented():
