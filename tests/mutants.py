@@ -423,7 +423,7 @@ LIVING = (
     ("training.py", "(epochs or 0)", "0  ->  1", "for the type checker: epochs are given here"),
     ("training.py", "fused=True", "", "the same steps, slower"),
     ("training.py", "while step < total", "", "the run ends by its return"),
-    ("data.py", "eq=False, repr=False", "repr", "a class that has a repr keeps it"),
+    ("data.py", "eq=False, repr=False", "", "a class that has a repr keeps it"),
     ("data.py", "if len(content) < start + math.prod(shape)", "<=", "equal sizes do not come here"),
     ("data.py", "usedforsecurity=False", "", "matters where the law forbids MD5, and nowhere else"),
     ("data.py", "response.read(1 << 16)", "", "pieces of another size, the same archive"),
