@@ -28,22 +28,27 @@ class Plain(nn.Module):
     """A normalization in plain tensor operations over ``dims``, derived by autograd."""
 
     def __init__(
-        self, dims: tuple[int, ...], shape: tuple[int, ...], centered: bool = True
+        self, dims: tuple[int, ...], shape: tuple[int, ...] | None, centered: bool = True
     ) -> None:
         super().__init__()
-        self.dims, self.centered = dims, centered
-        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.dims, self.centered, self.affine = dims, centered, shape is not None
+        if shape is not None:
+            self.weight = nn.Parameter(torch.ones(shape))
+            self.bias = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.centered:
             x = x - x.mean(self.dims, keepdim=True)
         var = (x * x).mean(self.dims, keepdim=True)
-        y = x / torch.sqrt(var + 1e-5) * self.weight
-        return y + self.bias if self.centered else y
+        y = x / torch.sqrt(var + 1e-5)
+        if not self.affine:
+            return y
+        return y * self.weight + self.bias if self.centered else y * self.weight
 
 
 def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.Module]]:
-    """Ours, torch's and the plain one, for each normalization that takes the shape."""
+    """Ours, torch's and the plain one, for each normalization that takes the shape. A bare layer
+    has neither weight nor bias."""
     n, c, *positions = shape
     if positions:
         per_channel = (1, c, *[1] * len(positions))
@@ -57,6 +62,11 @@ def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.M
     return {
         "batch": (BatchNorm(c), nn.BatchNorm1d(c), Plain((0,), (c,))),
         "layer": (LayerNorm(c), nn.LayerNorm(c), Plain((-1,), (c,))),
+        "bare layer": (
+            LayerNorm(c, elementwise_affine=False),
+            nn.LayerNorm(c, elementwise_affine=False),
+            Plain((-1,), None),
+        ),
         "rms": (RMSNorm(c, eps=1e-5), rms, Plain((-1,), (c,), centered=False)),
     }
 
