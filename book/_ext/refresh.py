@@ -1,7 +1,8 @@
 """Execute chapters in place and store their outputs: ``make refresh [CHAPTER=batch_norm]``.
 
 The only writer of outputs. A chapter is written when it ran through without a word on stderr, whole
-or not at all.
+or not at all. What it shows is MNIST: the synthetic digits stand in for it only where
+``NORMTUTORIAL_SOURCE=synthetic`` asks for them.
 """
 
 import os
@@ -92,6 +93,7 @@ def main(names: list[str]) -> int:
         return 2
     os.environ.pop("MPLBACKEND", None)  # figures are drawn inline
     os.environ["NORMTUTORIAL_PROGRESS"] = "0"
+    os.environ.setdefault("NORMTUTORIAL_SOURCE", "mnist")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     failed = 0
     for name in names or known:
