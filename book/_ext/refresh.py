@@ -16,6 +16,8 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from normtutorial.data import DataError, mnist
+
 BOOK = Path(__file__).parents[1]
 CELL_SECONDS = 900
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -95,6 +97,11 @@ def main(names: list[str]) -> int:
     os.environ["NORMTUTORIAL_PROGRESS"] = "0"
     os.environ.setdefault("NORMTUTORIAL_SOURCE", "mnist")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        mnist()
+    except DataError as error:
+        print(f"Nothing was refreshed: {error}", file=sys.stderr)
+        return 1
     failed = 0
     for name in names or known:
         try:
