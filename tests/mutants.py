@@ -428,6 +428,16 @@ LIVING = (
     ("data.py", "usedforsecurity=False", "", "matters where the law forbids MD5, and nowhere else"),
     ("data.py", "response.read(1 << 16)", "", "pieces of another size, the same archive"),
     ("data.py", "strict=True", "", "both have one entry for each file"),
+    ("data.py", ", zero], -1)", "-1  ->", "the last dimension is dimension 1"),
+    ("data.py", "[n, 1, 28, 28]", "1  ->  2", "the grid is the same for any number of channels"),
+    ("data.py", "clamp_min(1e-6)", "1e-6", "no image is empty"),
+    ("data.py", "dpi=100", "", "matplotlib's default, said all the same"),
+    ("data.py", "for digit in range(10)", "10  ->  11", "drawn outside the page"),
+    ("data.py", "torch.zeros(10, len(_FONTS)", "10  ->  11", "an eleventh that nobody asks for"),
+    ("data.py", "page.view(200, 2000, 4)", "0  ->  1", "grey has as much green as red"),
+    ("data.py", "> 0.5", "0.5", "no pixel is exactly half black"),
+    ("data.py", "torch.arange(_CELL", "", "whole numbers, exact in either type"),
+    ("data.py", "1e4)", "10001.0", "larger than any distance"),
 )  # fmt: skip
 
 
