@@ -20,7 +20,7 @@ venv:  ## make .venv, or make it again when requirements.txt has changed; PYTHON
 	@PYTHON="$(PYTHON)" .ci/venv
 
 book: venv  ## build the book from its stored outputs
-	@rm -rf _build/html _build/.doctrees _build/.jupyter_cache
+	@rm -rf _build
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
 	@$(BIN)/python tests/web/check_html.py _build/html
 	@echo "The book: $(CURDIR)/_build/html/index.html"

@@ -37,7 +37,6 @@ def train(args: argparse.Namespace) -> None:
 
     check_writable(args.json)
     data = mnist(args.source, args.root)
-    model = build(args.norm, seed=args.seed, device=data.train_images.device)
 
     def report(history: History) -> None:
         accuracy = history.test_accuracy[-1]
@@ -46,14 +45,15 @@ def train(args: argparse.Namespace) -> None:
 
     fault = None
     try:
+        model = build(args.norm, seed=args.seed, device=data.train_images.device)
         history = fit(model, data, epochs=args.epochs, seed=args.seed, on_evaluation=report)
     except RAN_OUT as error:
-        history, fault = error.history, error  # type: ignore[union-attr]
+        history, fault = getattr(error, "history", History()), error
     if history.seconds:
         print(f"seconds per epoch : {statistics.median(history.seconds):.1f}")
     write_json(args.json, {**describe(args, data.source), "history": history.to_dict()})
     if fault:
-        raise Failed(f"it ended in step {len(history.loss) + 1}: {first_line(fault)}") from fault
+        raise Failed(f"it ended after {len(history.loss)} steps: {first_line(fault)}") from fault
     if history.interrupted:
         raise KeyboardInterrupt
     if history.diverged:
@@ -76,7 +76,7 @@ def compare_norms(args: argparse.Namespace) -> None:
         except RAN_OUT as error:
             fault = error
             runs |= error.runs  # type: ignore[union-attr]
-        if runs[norm][-1].interrupted:
+        if fault or runs[norm][-1].interrupted:
             break
         accuracy = [h.final_accuracy for h in runs[norm]]
         seconds = statistics.median(s for h in runs[norm] for s in h.seconds)

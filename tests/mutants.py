@@ -99,7 +99,7 @@ def _changes(tree: ast.Module) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
                 yield node.test, f"(not ({ast.unparse(node.test)}))"
             case ast.Call(keywords=keywords):
                 for one in keywords:
-                    if one.arg not in (None, "match"):
+                    if one.arg is not None:
                         yield node, _with(node, keywords=[k for k in keywords if k is not one])
             case ast.Expr(value=ast.Call()) | ast.Raise() | ast.AugAssign():
                 yield node, "pass"
@@ -142,8 +142,6 @@ def _for_people(node: ast.AST) -> bool:
             return True
         case ast.Call(func=ast.Name(id=name)):  # an error: its words
             return name.endswith(("Error", "Failed", "_fault"))
-        case ast.Call(func=ast.Attribute(attr="__init__"), args=[]):
-            return False
     return False
 
 

@@ -204,8 +204,8 @@ def fates(
     while waiting or running:
         while waiting and slots:
             mutant, slot = waiting.pop(), slots.pop()
-            for name in FILES + tuple(path.name for path in PACKAGE.glob("*.py")):
-                shutil.copyfile(PACKAGE / name, slot / "normtutorial" / name)
+            for path in PACKAGE.glob("*.py"):
+                shutil.copy(path, slot / "normtutorial")
             (slot / "normtutorial" / mutant.file).write_bytes(mutant.applied())
             for cache in slot.glob("normtutorial/**/__pycache__"):
                 shutil.rmtree(cache)

@@ -1,5 +1,6 @@
 """The data room, without a network: tiny archives play MNIST, a local server plays its mirror."""
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -308,9 +309,21 @@ def test_a_file_that_must_not_be_read_is_named(tmp_path, monkeypatch, method):
 # The download
 
 
+@contextlib.contextmanager
+def only_mirror(handler, monkeypatch):
+    """A local server, which the download knows as its only mirror."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        monkeypatch.setattr(room, "MIRRORS", (f"http://127.0.0.1:{server.server_port}/",))
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.shutdown()
+
+
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A folder that a local server offers as the only mirror."""
+    """A folder that the only mirror offers."""
     folder = tmp_path / "mirror"
     folder.mkdir()
     for name, archive in ARCHIVES.items():
@@ -320,14 +333,8 @@ def mirror(tmp_path, monkeypatch):
         def log_message(self, *_):
             pass
 
-    handler = functools.partial(Quiet, directory=folder)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        monkeypatch.setattr(room, "MIRRORS", (f"http://127.0.0.1:{server.server_port}/",))
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    with only_mirror(functools.partial(Quiet, directory=folder), monkeypatch):
         yield folder
-        server.shutdown()
 
 
 def test_a_download_fills_the_cache_once(mirror, capsys):
@@ -451,16 +458,12 @@ class Hangs(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hanging(monkeypatch):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    monkeypatch.setattr(urllib.request, "urlopen", opener.open)
+    """The server, which lets go once ``released`` is set."""
     monkeypatch.setattr(room, "TIMEOUT", 0.3)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hangs) as server:
+    with only_mirror(Hangs, monkeypatch) as server:
         server.released = threading.Event()
-        monkeypatch.setattr(room, "MIRRORS", (f"http://127.0.0.1:{server.server_port}/",))
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
         server.released.set()
-        server.shutdown()
 
 
 def test_a_transfer_that_stands_still_is_given_up_within_seconds(hanging):
@@ -471,14 +474,14 @@ def test_a_transfer_that_stands_still_is_given_up_within_seconds(hanging):
     assert tree(cache_dir() / "MNIST" / "raw") == set()
 
 
-def test_a_transfer_that_ends_early_is_no_file(mirror, hanging, monkeypatch):
+def test_a_transfer_that_ends_early_is_no_file(hanging):
     hanging.released.set()  # it hangs up at once
     with pytest.raises(DataError, match=r"gave \d+ bytes with the wrong MD5"):
         mnist("mnist")
     assert tree(cache_dir() / "MNIST" / "raw") == set()
 
 
-def test_a_process_killed_halfway_through_a_download_leaves_no_archive(hanging, mirror):
+def test_a_process_killed_halfway_through_a_download_leaves_no_archive(hanging):
     cache = cache_dir()
     code = (
         "import hashlib, os, sys, urllib.request; from normtutorial import data; "

@@ -74,7 +74,7 @@ def no_memory(monkeypatch):
         def forward(self, x):
             self.calls += self.training
             if self.calls == 3:
-                raise torch.OutOfMemoryError("Tried to allocate 1 PiB.\nHints.")
+                raise torch.cuda.OutOfMemoryError("Tried to allocate 1 PiB.\nHints.")
             return super().forward(x.flatten(1))
 
     replace_networks(monkeypatch, lambda: Greedy(784, 10))
@@ -170,10 +170,24 @@ def test_a_run_without_memory_is_saved_and_ends_with_a_sentence(no_memory, tmp_p
     path = tmp_path / "run.json"
     assert main(["train", "--json", str(path)]) == 1
     out, err = capsys.readouterr()
-    assert err == "normtutorial: it ended in step 3: Tried to allocate 1 PiB.\n"
+    assert err == "normtutorial: it ended after 2 steps: Tried to allocate 1 PiB.\n"
     assert out.startswith("epoch : 1, test acc : 0.")
     history = strict(path)["history"]
     assert len(history["loss"]) == 2 and history["steps"] == [2] and history["interrupted"]
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_without_memory_for_the_network_itself_there_is_a_sentence_too(
+    command, monkeypatch, tmp_path, capsys
+):
+    def make():
+        raise RuntimeError("not enough memory: you tried to allocate 1 PiB")
+
+    replace_networks(monkeypatch, make)
+    assert main([command, "--json", str(tmp_path / "run.json")]) == 1
+    assert "not enough memory" in capsys.readouterr().err
+    record = strict(tmp_path / "run.json")
+    assert record["history"]["loss"] == [] if command == "train" else record["runs"] == {"none": []}
 
 
 def test_a_record_for_which_the_disk_is_full_is_printed(tmp_path, monkeypatch, capsys):

@@ -318,9 +318,9 @@ def test_an_interrupt_before_the_first_test_has_no_final_accuracy():
 
 def test_an_error_carries_what_was_recorded():
     def no_memory(y):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    with pytest.raises(torch.OutOfMemoryError) as caught:
+    with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         fit(Fails(model(), 6, no_memory), toy(), epochs=5, batch_size=16)
     history = caught.value.history
     assert history.interrupted and len(history.loss) == 5 and history.steps == [4]
