@@ -7,17 +7,15 @@ benchmarks/results/.
 """
 
 import argparse
-import json
-import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
+from timing import alternate, ratio, summary, table, write
 from torch import Tensor, nn
 
 from normtutorial import (
@@ -32,9 +30,8 @@ from normtutorial import (
     fit,
     mnist,
 )
-from normtutorial.experiments import WIDTHS, machine, threads
+from normtutorial.experiments import WIDTHS, threads
 
-RESULTS = Path(__file__).parent / "results"
 BATCH = 128
 
 
@@ -130,21 +127,6 @@ def arms(data: ImageData, steps: int) -> dict[str, Callable[[], None]]:
     }
 
 
-def alternate(runs: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after one round that does not count. Every other round
-    goes backward, so that none always follows the same one."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds + 1):
-        for name in list(runs)[:: -1 if turn % 2 else 1]:
-            started = time.perf_counter()
-            runs[name]()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
 def rows(seconds: dict[str, list[float]], n: int, has_target: bool) -> Iterator[dict]:
     """The comparisons that are asked for with ``n`` threads, each at most its target. What has
     none is the floor under the others: no loop is faster than its matrix products."""
@@ -159,14 +141,8 @@ def rows(seconds: dict[str, list[float]], n: int, has_target: bool) -> Iterator[
         ("our weight norm / torch's", "ours, weight", "torch, weight", 1.15),
         ("with both probes / without", "probed, batch", "ours, batch", 1.10),
     ):
-        ratios = [a / b for a, b in zip(seconds[above], seconds[below], strict=True)]
-        yield {
-            "name": f"{name} ({label})",
-            "median": statistics.median(ratios),
-            "min": min(ratios),
-            "max": max(ratios),
-            "target": target if has_target else None,
-        }
+        target = target if has_target else None
+        yield ratio(f"{name} ({label})", seconds[above], seconds[below], target)
 
 
 def cached_data() -> dict:
@@ -176,9 +152,7 @@ def cached_data() -> dict:
         started = time.perf_counter()
         mnist()
         times.append(time.perf_counter() - started)
-    median = statistics.median(times)
-    return {"name": "mnist() from the cache, seconds", "median": median, "min": min(times),
-            "max": max(times), "target": 1.0}  # fmt: skip
+    return summary("mnist() from the cache, seconds", times, 1.0)
 
 
 def peak_memory() -> dict:
@@ -195,8 +169,7 @@ def peak_memory() -> dict:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     peak = int(out.stdout.split()[-1]) * unit / 1e9
-    return {"name": "peak memory of five epochs, GB", "median": peak, "min": peak, "max": peak,
-            "target": 1.5}  # fmt: skip
+    return summary("peak memory of five epochs, GB", [peak], 1.5)
 
 
 def main() -> None:
@@ -218,14 +191,7 @@ def main() -> None:
             seconds[n] = alternate(arms(data, steps), rounds)
         results += rows(seconds[n], n, has_target=n == default)
 
-    width = max(len(row["name"]) for row in results)
-    print(f"{'':{width}}{'median':>8}{'min':>8}{'max':>8}{'target':>8}")
-    for row in results:
-        row["met"] = None if row["target"] is None else row["median"] <= row["target"]
-        figures = "".join(f"{row[key]:8.3f}" for key in ("median", "min", "max"))
-        target = "" if row["target"] is None else f"{row['target']:8.3f}"
-        verdict = {None: "", True: "  met", False: "  MISSED"}[row["met"]]
-        print(f"{row['name']:{width}}{figures}{target}{verdict}")
+    table(results)
     per_epoch = len(data.train_images) / BATCH / steps
     epoch = {
         n: {name: round(statistics.median(times) * per_epoch, 2) for name, times in runs.items()}
@@ -235,13 +201,9 @@ def main() -> None:
     for name in epoch[default]:
         print(f"  {name:16}" + "".join(f"{medians[name]:8.2f}" for medians in epoch.values()))
     if not args.quick:
-        record = {"machine": machine(), "source": data.source, "steps": steps, "rounds": rounds,
+        record = {"source": data.source, "steps": steps, "rounds": rounds,
                   "rows": results, "seconds_per_epoch": epoch}  # fmt: skip
-        name = "-".join(re.findall(r"[a-z0-9]+", record["machine"]["processor"].lower()))
-        where = RESULTS / f"training-{name}-{default}-threads.json"
-        RESULTS.mkdir(exist_ok=True)
-        where.write_text(json.dumps(record, indent=1) + "\n")
-        print(f"\nwritten to benchmarks/results/{where.name}")
+        write("training", record)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,16 @@ for backward, counted, not measured. The result goes to benchmarks/results/.
 """
 
 import argparse
-import json
-import re
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
+from timing import Run, alternate, graphed, ratio, table, write
 from torch import Tensor, nn
 
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, WeightNormLinear
-from normtutorial.experiments import machine, threads
+from normtutorial.experiments import threads
 
-RESULTS = Path(__file__).parent / "results"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(128, 512), (4096, 1024), (32, 64, 56, 56)]
 
 
@@ -75,38 +71,12 @@ def weight_norm_layers() -> tuple[nn.Module, nn.Module]:
     return WeightNormLinear(512, 512), nn.utils.parametrizations.weight_norm(nn.Linear(512, 512))
 
 
-def step(model: nn.Module, x: Tensor, upstream: Tensor) -> Callable[[], None]:
+def step(model: nn.Module, x: Tensor, upstream: Tensor) -> Run:
     def run() -> None:
         x.grad = None
         model(x).backward(upstream)
 
     return run
-
-
-def alternate(runs: dict[str, Callable[[], None]], rounds: int, least: float) -> dict[str, list]:
-    """Seconds of one step of each in each round; a round repeats it for ``least`` seconds."""
-    repeats = {}
-    for name, run in runs.items():
-        run()
-        started = time.perf_counter()
-        run()
-        repeats[name] = max(1, round(least / (time.perf_counter() - started)))
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(rounds):
-        for name in list(runs)[:: -1 if turn % 2 else 1]:
-            started = time.perf_counter()
-            for _ in range(repeats[name]):
-                runs[name]()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            seconds[name].append((time.perf_counter() - started) / repeats[name])
-    return seconds
-
-
-def ratio(name: str, above: list[float], below: list[float], target: float | None = None) -> dict:
-    ratios = [a / b for a, b in zip(above, below, strict=True)]
-    return {"name": name, "median": statistics.median(ratios), "min": min(ratios),
-            "max": max(ratios), "target": target}  # fmt: skip
 
 
 def kept(model: nn.Module, x: Tensor) -> float:
@@ -126,30 +96,37 @@ def kept(model: nn.Module, x: Tensor) -> float:
 
 
 def compare(
-    shape: tuple[int, ...], n: int, rounds: int, least: float, compiled: bool
+    shape: tuple[int, ...], place: str, rounds: int, least: float, compiled: bool
 ) -> list[dict]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    x = torch.randn(shape, device=device, requires_grad=True)
-    upstream = torch.randn(shape, device=device)
+    x = torch.randn(shape, device=DEVICE, requires_grad=True)
+    upstream = torch.randn(shape, device=DEVICE)
     rows = []
     for norm, modules in layers(shape).items():
-        ours, theirs, plain = (module.to(device) for module in modules)
+        ours, theirs, plain = (module.to(DEVICE) for module in modules)
         runs = {name: step(m, x, upstream) for name, m in
                 (("ours", ours), ("torch", theirs), ("plain", plain))}  # fmt: skip
         if compiled:
             runs["compiled"] = step(torch.compile(ours), x, upstream)
-        seconds = alternate(runs, rounds, least)
-        where = f"{norm} norm {shape}, {n} thread{'s' * (n > 1)}"
-        big = shape == (4096, 1024)
-        target = 1 / 1.3 if big else None
-        rows.append(
-            ratio(f"ours / plain operations, {where}", seconds["ours"], seconds["plain"], target)
-        )
-        rows.append(ratio(f"ours / torch's, {where}", seconds["ours"], seconds["torch"]))
-        if compiled:
-            target = 1.5 if big and norm == "layer" and n == 1 and device == "cpu" else None
-            name = f"ours compiled / torch's, {where}"
-            rows.append(ratio(name, seconds["compiled"], seconds["torch"], target))
+        rows += ratios(runs, f"{norm} norm {shape}, {place}", rounds, least)
+        if DEVICE == "cuda":
+            graphs = {name: graphed(run) for name, run in runs.items()}
+            rows += ratios(graphs, f"{norm} norm {shape}, CUDA graph", rounds, least)
+    return rows
+
+
+def ratios(runs: dict[str, Run], where: str, rounds: int, least: float) -> list[dict]:
+    """The comparisons of a layer, those with a target at (4096, 1024)."""
+    seconds = alternate(runs, rounds, least)
+    big = "(4096, 1024)" in where
+    target = 1 / 1.3 if big and "graph" not in where else None
+    rows = [
+        ratio(f"ours / plain operations, {where}", seconds["ours"], seconds["plain"], target),
+        ratio(f"ours / torch's, {where}", seconds["ours"], seconds["torch"]),
+    ]
+    if "compiled" in runs:
+        targets = {"layer norm (4096, 1024), 1 thread": 1.5, "layer norm (4096, 1024), GPU": 1.1}
+        name = f"ours compiled / torch's, {where}"
+        rows.append(ratio(name, seconds["compiled"], seconds["torch"], targets.get(where)))
     return rows
 
 
@@ -174,7 +151,8 @@ def growth(rounds: int, least: float) -> list[dict]:
     ):
         for size in sizes:
             n, d = {"features": (512, size), "batch": (size, 512), "depth": (128, 256)}[axis]
-            x, upstream = torch.randn(n, d, requires_grad=True), torch.randn(n, d)
+            x = torch.randn(n, d, device=DEVICE, requires_grad=True)
+            upstream = torch.randn(n, d, device=DEVICE)
             runs = {}
             for name, norm in ("ours", LayerNorm), ("torch", nn.LayerNorm), ("none", nn.Identity):
                 parts = [norm(d)]
@@ -182,7 +160,7 @@ def growth(rounds: int, least: float) -> list[dict]:
                     parts = [f for _ in range(size) for f in (nn.Linear(d, d), norm(d), nn.ReLU())]
                 elif name == "none":
                     continue
-                runs[name] = step(nn.Sequential(*parts), x, upstream)
+                runs[name] = step(nn.Sequential(*parts).to(DEVICE), x, upstream)
             seconds = alternate(runs, rounds, least)
             medians = {name: 1e3 * statistics.median(s) for name, s in seconds.items()}
             rows.append({"axis": axis, "size": size, **medians})
@@ -198,27 +176,20 @@ def main() -> None:
     rounds, least = (1, 0.0) if args.quick else (7, 0.1)
     default = torch.get_num_threads()
     rows = []
-    for n in dict.fromkeys((1, default)):
+    for n in (1,) if DEVICE == "cuda" else dict.fromkeys((1, default)):
+        place = "GPU" if DEVICE == "cuda" else f"{n} thread{'s' * (n > 1)}"
         with threads(n):
             for shape in [(8, 16)] if args.quick else SHAPES:
                 torch._dynamo.reset()
-                rows += compare(shape, n, rounds, least, compiled=not args.quick)
-            inputs, upstream = torch.randn(128, 512, requires_grad=True), torch.randn(128, 512)
+                rows += compare(shape, place, rounds, least, compiled=not args.quick)
+            inputs = torch.randn(128, 512, device=DEVICE, requires_grad=True)
+            upstream = torch.randn(128, 512, device=DEVICE)
             pair = dict(zip(("ours", "torch"), weight_norm_layers(), strict=True))
-            runs = {name: step(layer, inputs, upstream) for name, layer in pair.items()}
+            runs = {name: step(layer.to(DEVICE), inputs, upstream) for name, layer in pair.items()}
             linear = alternate(runs, rounds, least)
-            where = f"weight norm of 512 x 512, {n} thread{'s' * (n > 1)}"
+            where = f"weight norm of 512 x 512, {place}"
             rows.append(ratio(f"ours / torch's, {where}", linear["ours"], linear["torch"]))
-    width = max(len(row["name"]) for row in rows)
-    print(f"{'':{width}}{'median':>8}{'min':>8}{'max':>8}{'target':>8}")
-    for row in rows:
-        row["met"] = None if row["target"] is None else row["median"] <= row["target"]
-        figures = "".join(f"{row[key]:8.2f}" for key in ("median", "min", "max"))
-        target = "" if row["target"] is None else f"{row['target']:8.2f}"
-        print(
-            f"{row['name']:{width}}{figures}{target}"
-            + {None: "", True: "  met", False: "  MISSED"}[row["met"]]
-        )
+    table(rows)
     if args.quick:
         return
     with threads(1):
@@ -227,17 +198,7 @@ def main() -> None:
     for row in kept_bytes:
         figures = "".join(f"   {name} {row[name]:5.2f}" for name in ("ours", "torch", "plain"))
         print(f"  {row['name']:32}{figures}")
-    record = {
-        "machine": machine(),
-        "rounds": rounds,
-        "rows": rows,
-        "memory": kept_bytes,
-        "growth": grown,
-    }
-    name = "-".join(re.findall(r"[a-z0-9]+", record["machine"]["processor"].lower()))
-    where = RESULTS / f"layers-{name}-{default}-threads.json"
-    where.write_text(json.dumps(record, indent=1) + "\n")
-    print(f"\nwritten to benchmarks/results/{where.name}")
+    write("layers", {"rounds": rounds, "rows": rows, "memory": kept_bytes, "growth": grown})
 
 
 if __name__ == "__main__":
