@@ -81,6 +81,41 @@ def fill(root, **changed):
     return raw
 
 
+def in_process(call, cache, *mirrors):
+    """Start a Python process that knows the tiny archives, and these mirrors only.
+
+    ``call`` is an expression; what it returns is printed, or the sentence that it fails with. The
+    process gives up the rights of root, who may open any file, after it has read its own modules.
+    """
+    code = (
+        "import encodings.idna, os, sys, tqdm; from normtutorial import data; "
+        "data._FILES, data.MIRRORS, data.TIMEOUT = eval(sys.argv[1]); "
+        "hasattr(os, 'geteuid') and os.geteuid() == 0 and os.setuid(65534)\n"
+        "print('begun', flush=True)\n"
+        f"try: print({call})\n"
+        "except data.DataError as error: sys.exit(str(error))"
+    )
+    settings = repr((room._FILES, mirrors, 20))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "no_proxy": "*"}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, settings],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stdout.readline() == "begun\n"
+    return run
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that everybody may enter and write to; pytest's own are for one user."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+        for path in folder.rglob("*"):
+            path.chmod(0o777)  # else it could not be removed
+
+
 def tree(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -306,6 +341,17 @@ def test_a_file_that_must_not_be_read_is_named(tmp_path, monkeypatch, method):
         mnist(root=tmp_path)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+@pytest.mark.parametrize("closed", ["train-images-idx3-ubyte.gz", "."])
+def test_wrong_permissions_end_in_a_sentence(open_folder, closed):
+    raw = fill(open_folder)
+    (raw / closed).chmod(0)
+    run = in_process(f"data.mnist(root={str(open_folder)!r})", open_folder, *room.MIRRORS)
+    out, sentence = run.communicate(timeout=30)
+    assert run.returncode == 1 and out == ""
+    assert sentence.startswith(f"mnist cannot use {raw / IMAGES}.gz: it cannot be read (Permission")
+
+
 # The download
 
 
@@ -481,24 +527,45 @@ def test_a_transfer_that_ends_early_is_no_file(hanging):
     assert tree(cache_dir() / "MNIST" / "raw") == set()
 
 
-def test_a_process_killed_halfway_through_a_download_leaves_no_archive(hanging):
-    cache = cache_dir()
-    code = (
-        "import hashlib, os, sys, urllib.request; from normtutorial import data; "
-        "data.MIRRORS = (sys.argv[1],); data.TIMEOUT = 20; "
-        "print('begun', flush=True); data.mnist('mnist')"
-    )
+def test_a_process_killed_halfway_through_a_download_leaves_no_archive(hanging, open_folder):
     url = f"http://127.0.0.1:{hanging.server_port}/"
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache.parent), "no_proxy": "*"}
-    run = subprocess.Popen(
-        [sys.executable, "-c", code, url], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert run.stdout.readline() == "begun\n"
+    run = in_process("data.mnist('mnist')", open_folder, url)
     time.sleep(0.5)
     run.kill()
-    assert run.wait(10) != 0
-    run.stdout.close()
-    assert not [path for path in cache.rglob("*") if path.suffix == ".gz" and path.is_file()]
+    run.communicate(timeout=10)
+    assert run.returncode != 0
+    assert not [path for path in open_folder.rglob("*.gz") if path.is_file()]
+
+
+class WaitsForTwo(http.server.BaseHTTPRequestHandler):
+    """A mirror that sends the second half of a file when somebody else has the first half, too."""
+
+    def do_GET(self):
+        archive = ARCHIVES[self.path.strip("/").removesuffix(".gz")]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(archive)))
+        self.end_headers()
+        self.wfile.write(archive[: len(archive) // 2])
+        self.wfile.flush()
+        self.server.both.wait()
+        self.wfile.write(archive[len(archive) // 2 :])
+
+    def log_message(self, *_):
+        pass
+
+
+def test_two_processes_at_once_do_not_disturb_each_other(open_folder, monkeypatch):
+    with only_mirror(WaitsForTwo, monkeypatch) as server:
+        server.both = threading.Barrier(2, timeout=20)
+        url = f"http://127.0.0.1:{server.server_port}/"
+        runs = [in_process("data.mnist('mnist').source", open_folder, url) for _ in range(2)]
+        ends = [run.communicate(timeout=30) for run in runs]
+    assert ends == [("mnist\n", "")] * 2
+    assert not server.both.broken
+    raw = open_folder / "normtutorial" / "MNIST" / "raw"
+    assert {path.name: path.read_bytes() for path in raw.iterdir()} == {
+        f"{name}.gz": archive for name, archive in ARCHIVES.items()
+    }
 
 
 def test_a_full_disk_ends_in_a_sentence_or_in_synthetic_digits(mirror, few, monkeypatch, capsys):
@@ -511,6 +578,16 @@ def test_a_full_disk_ends_in_a_sentence_or_in_synthetic_digits(mirror, few, monk
     assert mnist().source == "synthetic"
     assert "could not be downloaded" in capsys.readouterr().out
     assert not [path for path in cache_dir().rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_a_cache_that_must_not_be_written_ends_in_a_sentence(mirror, open_folder):
+    open_folder.chmod(0o555)
+    run = in_process("data.mnist('mnist')", open_folder, *room.MIRRORS)
+    _, sentence = run.communicate(timeout=30)
+    assert run.returncode == 1
+    assert sentence.startswith("mnist found no files and could not download them: ")
+    assert "Permission denied" in sentence and sentence.count("\n") == 1
 
 
 def test_every_byte_of_an_archive_counts(tmp_path):
