@@ -54,7 +54,6 @@ def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.M
                          Plain((2, 3), per_channel)),
             "group": (GroupNorm(c, c), nn.GroupNorm(c, c), Plain((2, 3), per_channel)),
         }  # fmt: skip
-    rms = nn.RMSNorm(c, eps=1e-5) if hasattr(nn, "RMSNorm") else Plain((-1,), (c,), False)
     return {
         "batch": (BatchNorm(c), nn.BatchNorm1d(c), Plain((0,), (c,))),
         "layer": (LayerNorm(c), nn.LayerNorm(c), Plain((-1,), (c,))),
@@ -63,12 +62,25 @@ def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.M
             nn.LayerNorm(c, elementwise_affine=False),
             Plain((-1,), None),
         ),
-        "rms": (RMSNorm(c, eps=1e-5), rms, Plain((-1,), (c,), centered=False)),
+        "rms": (RMSNorm(c, eps=1e-5), nn.RMSNorm(c, eps=1e-5), Plain((-1,), (c,), centered=False)),
     }
 
 
-def weight_norm_layers() -> tuple[nn.Module, nn.Module]:
-    return WeightNormLinear(512, 512), nn.utils.parametrizations.weight_norm(nn.Linear(512, 512))
+class PlainWeightNorm(nn.Linear):
+    """Weight norm in plain tensor operations; ``weight`` is the direction."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.length = nn.Parameter(torch.ones(outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = torch.sqrt((self.weight * self.weight).sum(1, keepdim=True))
+        return nn.functional.linear(x, self.length * self.weight / length, self.bias)
+
+
+def weight_norm_layers() -> tuple[nn.Module, nn.Module, nn.Module]:
+    theirs = nn.utils.parametrizations.weight_norm(nn.Linear(512, 512))
+    return WeightNormLinear(512, 512), theirs, PlainWeightNorm(512, 512)
 
 
 def step(model: nn.Module, x: Tensor, upstream: Tensor) -> Run:
@@ -79,8 +91,8 @@ def step(model: nn.Module, x: Tensor, upstream: Tensor) -> Run:
     return run
 
 
-def kept(model: nn.Module, x: Tensor) -> float:
-    """Bytes for each element of ``x`` that forward keeps for backward, parameters left out."""
+def kept(model: nn.Module, x: Tensor) -> int:
+    """Bytes that forward keeps for backward, parameters left out."""
     exists = {p.untyped_storage().data_ptr() for p in model.parameters()}
     sizes: dict[int, int] = {}
 
@@ -92,7 +104,7 @@ def kept(model: nn.Module, x: Tensor) -> float:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         model(x)
-    return sum(sizes.values()) / x.numel()
+    return sum(sizes.values())
 
 
 def compare(
@@ -131,12 +143,19 @@ def ratios(runs: dict[str, Run], where: str, rounds: int, least: float) -> list[
 
 
 def memory() -> list[dict]:
+    """Bytes kept for each element that is normalized: of the input, or of the weight."""
+    cases = {
+        f"{norm} norm {shape}": (modules, torch.randn(shape, requires_grad=True), 0)
+        for shape in ((4096, 1024), (32, 64, 56, 56))
+        for norm, modules in layers(shape).items()
+    }
+    one = torch.randn(1, 512, requires_grad=True)  # kept, whatever the weight is made of
+    cases["weight norm of 512 x 512"] = weight_norm_layers(), one, one.nbytes
     rows = []
-    for shape in ((4096, 1024), (32, 64, 56, 56)):
-        for norm, (ours, theirs, plain) in layers(shape).items():
-            x = torch.randn(shape, requires_grad=True)
-            figures = {"ours": kept(ours, x), "torch": kept(theirs, x), "plain": kept(plain, x)}
-            rows.append({"name": f"{norm} norm {shape}", **figures})
+    for name, (modules, x, input_bytes) in cases.items():
+        elements = 512 * 512 if "weight" in name else x.numel()
+        figures = [(kept(module, x) - input_bytes) / elements for module in modules]
+        rows.append({"name": name, **dict(zip(("ours", "torch", "plain"), figures, strict=True))})
     return rows
 
 
@@ -184,17 +203,18 @@ def main() -> None:
                 rows += compare(shape, place, rounds, least, compiled=not args.quick)
             inputs = torch.randn(128, 512, device=DEVICE, requires_grad=True)
             upstream = torch.randn(128, 512, device=DEVICE)
-            pair = dict(zip(("ours", "torch"), weight_norm_layers(), strict=True))
-            runs = {name: step(layer.to(DEVICE), inputs, upstream) for name, layer in pair.items()}
+            trio = dict(zip(("ours", "torch", "plain"), weight_norm_layers(), strict=True))
+            runs = {name: step(layer.to(DEVICE), inputs, upstream) for name, layer in trio.items()}
             linear = alternate(runs, rounds, least)
             where = f"weight norm of 512 x 512, {place}"
+            rows.append(ratio(f"ours / plain operations, {where}", linear["ours"], linear["plain"]))
             rows.append(ratio(f"ours / torch's, {where}", linear["ours"], linear["torch"]))
     table(rows)
     if args.quick:
         return
     with threads(1):
         kept_bytes, grown = memory(), growth(5, 0.05)
-    print("\nbytes kept for backward, for each element of the input:")
+    print("\nbytes kept for backward, for each element that is normalized:")
     for row in kept_bytes:
         figures = "".join(f"   {name} {row[name]:5.2f}" for name in ("ours", "torch", "plain"))
         print(f"  {row['name']:32}{figures}")

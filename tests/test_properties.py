@@ -106,7 +106,6 @@ def test_instance_norm_is_that_of_torch(x):
     assert_same_function(InstanceNorm(x.shape[1], **options), theirs(x.shape[1], **options), x)
 
 
-@pytest.mark.skipif(not hasattr(nn, "RMSNorm"), reason="this torch has no RMSNorm")
 @given(inputs(), st.sampled_from([None, 1e-5, 10.0]))
 def test_rms_norm_is_that_of_torch(x, eps):
     options = {"eps": eps, "dtype": torch.float64}
