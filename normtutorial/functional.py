@@ -124,95 +124,178 @@ def standardize_backward(
     """
     dims = tuple(dims)
     scale = (grad_x_hat * x_hat).mean(dims, keepdim=True)
-    rest = grad_x_hat - grad_x_hat.mean(dims, keepdim=True) if centered else grad_x_hat
-    return torch.addcmul(rest, x_hat, scale, value=-1).mul_(rstd)  # rstd * (rest - x_hat * scale)
+    shift = grad_x_hat.mean(dims, keepdim=True) if centered else None
+    return _without(grad_x_hat, x_hat, rstd, shift, scale)
 
 
-class _Standardize(Function):
-    """:func:`moments`, then :func:`standardize`, and :func:`standardize_backward` for backward.
+def _without(g: Tensor, x_hat: Tensor, rstd: Tensor, shift: Tensor | None, scale: Tensor) -> Tensor:
+    """``rstd * (g - shift - x_hat * scale)``, with a single new tensor of that size."""
+    lost = x_hat * scale
+    if shift is not None:
+        lost.add_(shift)
+    return lost.sub_(g).mul_(-rstd)
 
-    Autograd by itself would keep every intermediate result for backward. The closed form needs
-    ``x_hat``, and ``rstd``, which has one number per mean.
+
+class _Normalize(Function):
+    """A whole layer: :func:`moments`, :func:`standardize`, scale and shift; and its backward.
+
+    Autograd by itself would keep every intermediate result for backward. The closed form of
+    :func:`standardize_backward` needs ``x_hat``, and ``rstd``, which has one number per mean. They
+    are outputs too, for the derivatives of backward itself; the last output is the layer's.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        x: Tensor, dims: tuple[int, ...], eps: float, centered: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        dims: tuple[int, ...],
+        eps: float,
+        centered: bool,
+    ) -> tuple[Tensor, ...]:
         mean = x.mean(dims, keepdim=True) if centered else x.new_zeros(())
         deviation = x - mean if centered else x
         var = deviation.square().mean(dims, keepdim=True)
         rstd = torch.rsqrt(var + eps)
-        return deviation * rstd, rstd, mean, var
+        x_hat = deviation.mul_(rstd) if centered else x * rstd
+        if weight is None:
+            return mean, var, rstd, x_hat
+        return mean, var, rstd, x_hat, _affine(x_hat, weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, ctx.dims, _, ctx.centered = inputs
-        x_hat, rstd, mean, var = output
+        _, weight, bias, ctx.dims, _, ctx.centered = inputs
+        mean, var, rstd, x_hat, *_ = output
+        ctx.has_bias = bias is not None
         ctx.mark_non_differentiable(mean, var)  # else running statistics would keep every graph
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x_hat, rstd)
-        ctx.save_for_forward(x_hat, rstd)
+        ctx.save_for_backward(x_hat, rstd, weight)
+        ctx.save_for_forward(x_hat, rstd, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, *_: Any) -> tuple:
-        x_hat, rstd = ctx.saved_tensors
-        grad_x = None
+    def backward(
+        ctx: Any,
+        _mean: None,
+        _var: None,
+        grad_rstd: Tensor | None,
+        grad_x_hat: Tensor | None,
+        grad: Tensor | None = None,
+    ) -> tuple:
+        x_hat, rstd, weight = ctx.saved_tensors
+        n = math.prod([x_hat.shape[d] for d in ctx.dims])
+        grad_x = grad_weight = grad_bias = None
+        if grad is not None:  # there is a weight
+            if all(weight.shape[d] == 1 for d in ctx.dims):
+                # What shares a mean shares a weight, too. Then the two means of the formula are the
+                # gradients of bias and weight, divided by n.
+                shift, scale = (g.mean(ctx.dims, keepdim=True) for g in (grad, grad * x_hat))
+                grad_bias, grad_weight = _sum_to(shift * n, weight), _sum_to(scale * n, weight)
+                grad_x = _without(
+                    grad, x_hat, rstd * weight, shift if ctx.centered else None, scale
+                )
+            else:
+                grad_bias, grad_weight = _sum_to(grad, weight), _sum_to(grad * x_hat, weight)
+                grad_x_hat = _plus(grad * weight, grad_x_hat)
         if grad_x_hat is not None:
-            grad_x = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
-        if grad_rstd is not None:  # rstd is an input of the line above: for second derivatives
-            n = x_hat.numel() // rstd.numel()
-            along_rstd = -x_hat * (grad_rstd * rstd.square() / n)
-            grad_x = along_rstd if grad_x is None else grad_x + along_rstd
-        return grad_x, None, None, None
+            through = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
+            grad_x = _plus(through, grad_x)
+        if grad_rstd is not None:
+            grad_x = _plus(-x_hat * (grad_rstd * rstd.square() / n), grad_x)
+        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple:
-        x_hat, rstd = ctx.saved_tensors
+    def jvp(
+        ctx: Any,
+        tangent: Tensor | None,
+        tangent_weight: Tensor | None,
+        tangent_bias: Tensor | None,
+        *_: None,
+    ) -> tuple:
+        x_hat, rstd, weight = ctx.saved_tensors
+        tangent = torch.zeros_like(x_hat) if tangent is None else tangent
         # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
         along_x_hat = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
         along_rstd = -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True)
-        return along_x_hat, along_rstd, None, None
+        if weight is None:
+            return None, None, along_rstd, along_x_hat
+        along = along_x_hat * weight
+        if tangent_weight is not None:
+            along = along + x_hat * tangent_weight
+        if tangent_bias is not None:
+            along = along + tangent_bias
+        return None, None, along_rstd, along_x_hat, along
 
 
-class _StandardizeCompiled(_Standardize):
+class _NormalizeCompiled(_Normalize):
     """Without a forward mode, which ``torch.compile`` refuses to trace."""
 
     jvp = Function.jvp  # type: ignore[assignment]
 
 
 # Function.apply asks for the signature in every call, and building it takes longer than a mean.
-_Standardize.forward.__signature__ = inspect.signature(_Standardize.forward)  # type: ignore[attr-defined]
+_Normalize.forward.__signature__ = inspect.signature(_Normalize.forward)  # type: ignore[attr-defined]
 
 
-def _standardized(
-    x: Tensor, dims: Dims, eps: float, *, centered: bool = True
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``x_hat`` and the mean and variance that it was made with, at least in float32."""
-    function = _StandardizeCompiled if torch.compiler.is_compiling() else _Standardize
-    x_hat, _, mean, var = function.apply(_widen(x), tuple(dims), eps, centered)
-    return x_hat, mean, var
+def _plus(a: Tensor, b: Tensor | None) -> Tensor:
+    return a if b is None else a + b
 
 
-def _affine(
-    x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, shape: Dims, dtype: torch.dtype
-) -> Tensor:
-    """``weight * x_hat + bias``, both viewed as ``shape``, in the dtype that the input had."""
-    weight = None if weight is None else weight.view(tuple(shape))
-    bias = None if bias is None else bias.view(tuple(shape))
+def _sum_to(x: Tensor, weight: Tensor) -> Tensor:
+    """``x`` summed to the shape of ``weight``, which was broadcast against it."""
+    if torch.compiler.is_compiling() and x.shape[-weight.ndim :] == weight.shape:
+        # Compiled code adds up one column after the other. Eight rows of all stay in the cache.
+        rows = math.prod(x.shape[: -weight.ndim])
+        x = x.reshape(-1, 8, *weight.shape).sum(1) if rows % 8 == 0 else x
+    return x.sum_to_size(weight.shape)
+
+
+def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """``weight * x_hat + bias``."""
     if weight is not None and bias is not None:
-        return torch.addcmul(bias, x_hat, weight).to(dtype)  # both in one pass over memory
+        return torch.addcmul(bias, x_hat, weight)  # both in one pass over memory
     if weight is not None:
         x_hat = x_hat * weight
     if bias is not None:
         x_hat = x_hat + bias
-    return x_hat.to(dtype)
+    return x_hat
+
+
+def _normalize(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    dims: Dims,
+    eps: float,
+    *,
+    centered: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x`` standardized over ``dims``, scaled and shifted by what can be broadcast against it;
+    and the mean and variance that were used, at least in float32."""
+    function = _NormalizeCompiled if torch.compiler.is_compiling() else _Normalize
+    wide, dims = _widen(x), tuple(dims)
+    if weight is None:
+        mean, var, _, x_hat = function.apply(wide, None, None, dims, eps, centered)
+        return _affine(x_hat, None, bias).to(x.dtype), mean, var
+    mean, var, _, _, y = function.apply(wide, weight, bias, dims, eps, centered)
+    return y.to(x.dtype), mean, var
+
+
+def _viewed(
+    shape: Dims, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both in a shape that can be broadcast against the input."""
+    shape = tuple(shape)
+    if weight is not None and weight.shape != shape:
+        weight = weight.view(shape)
+    if bias is not None and bias.shape != shape:
+        bias = bias.view(shape)
+    return weight, bias
 
 
 def _channel_shape(x: Tensor) -> tuple[int, ...]:
-    return (1, -1, *[1] * (x.ndim - 2))  # (1, C, 1, ...): one number per channel of (N, C, *)
+    return (1, x.shape[1], *[1] * (x.ndim - 2))  # one number per channel of (N, C, *)
 
 
 def batch_norm(
@@ -249,6 +332,7 @@ def batch_norm(
         Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
     shape = _channel_shape(x)
+    weight, bias = _viewed(shape, weight, bias)
     if training:
         dims = (0, *range(2, x.ndim))  # everything but the feature axis
         count = math.prod([x.shape[d] for d in dims])
@@ -258,14 +342,14 @@ def batch_norm(
                 f"{tuple(x.shape)}. Use a larger batch, or call .eval() to use the running "
                 f"statistics."
             )
-        x_hat, mean, var = _standardized(x, dims, eps)
+        y, mean, var = _normalize(x, weight, bias, dims, eps)
         _track(running_mean, running_var, mean, var, count, momentum)
-    elif running_mean is None or running_var is None:
+        return y
+    if running_mean is None or running_var is None:
         raise ValueError("batch_norm needs running_mean and running_var when training is False.")
-    else:
-        mean, var = _widen(running_mean).view(shape), _widen(running_var).view(shape)
-        x_hat, _ = standardize(_widen(x), mean, var, eps)
-    return _affine(x_hat, weight, bias, shape, x.dtype)
+    mean, var = _widen(running_mean).view(shape), _widen(running_var).view(shape)
+    x_hat, _ = standardize(_widen(x), mean, var, eps)
+    return _affine(x_hat, weight, bias).to(x.dtype)
 
 
 def _track(
@@ -307,8 +391,7 @@ def layer_norm(
         Ba, Kiros and Hinton 2016, equations 3 and 4.
     """
     dims = tuple(range(-len(normalized_shape), 0))
-    x_hat, *_ = _standardized(x, dims, eps)
-    return _affine(x_hat, weight, bias, normalized_shape, x.dtype)
+    return _normalize(x, *_viewed(normalized_shape, weight, bias), dims, eps)[0]
 
 
 def rms_norm(
@@ -336,8 +419,8 @@ def rms_norm(
     """
     dims = tuple(range(-len(normalized_shape), 0))
     eps = torch.finfo(_widen(x).dtype).eps if eps is None else eps
-    x_hat, *_ = _standardized(x, dims, eps, centered=False)
-    return _affine(x_hat, weight, None, normalized_shape, x.dtype)
+    weight, _ = _viewed(normalized_shape, weight, None)
+    return _normalize(x, weight, None, dims, eps, centered=False)[0]
 
 
 def instance_norm(
@@ -358,8 +441,7 @@ def instance_norm(
         Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
     """
     dims = tuple(range(2, x.ndim))
-    x_hat, *_ = _standardized(x, dims, eps)
-    return _affine(x_hat, weight, bias, _channel_shape(x), x.dtype)
+    return _normalize(x, *_viewed(_channel_shape(x), weight, bias), dims, eps)[0]
 
 
 def group_norm(
@@ -387,9 +469,10 @@ def group_norm(
     References:
         Wu and He 2018, equations 1 and 7.
     """
-    grouped = x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
-    x_hat, *_ = _standardized(grouped, (2,), eps)
-    return _affine(x_hat.view(x.shape), weight, bias, _channel_shape(x), x.dtype)
+    n, c, *positions = x.shape
+    grouped = x.reshape(n, num_groups, c // num_groups, math.prod(positions))
+    weight, bias = _viewed((1, num_groups, c // num_groups, 1), weight, bias)
+    return _normalize(grouped, weight, bias, (2, 3), eps)[0].view(x.shape)
 
 
 def _any(condition: Tensor) -> bool:

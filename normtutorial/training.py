@@ -1,5 +1,6 @@
 """The training loop, for any module and any data that fit on the device."""
 
+import math
 import os
 import sys
 import time
@@ -199,7 +200,7 @@ def fit(
                     history.loss.append(loss.item())
                     history.seconds[-1] += time.perf_counter() - started
                     step += 1
-                    history.diverged = not torch.isfinite(loss.detach()).item()
+                    history.diverged = not math.isfinite(history.loss[-1])
                     last = step == total or history.diverged
                     if last or step % evaluate_every == 0:
                         test_loss, accuracy = evaluate(model, data.test_images, data.test_labels)

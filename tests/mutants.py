@@ -166,13 +166,13 @@ def known() -> Iterator[Mutant]:
         ("batch norm: positions forgotten", "dims = (0, *range(2, x.ndim))", "dims = (0,)"),
         (
             "layer norm: wrong axis",
-            "dims = tuple(range(-len(normalized_shape), 0))\n    x_hat, *_",
-            "dims = (0,)\n    x_hat, *_",
+            "dims = tuple(range(-len(normalized_shape), 0))\n    return",
+            "dims = (0,)\n    return",
         ),
         (
             "layer norm: last axis only",
-            "dims = tuple(range(-len(normalized_shape), 0))\n    x_hat, *_",
-            "dims = (-1,)\n    x_hat, *_",
+            "dims = tuple(range(-len(normalized_shape), 0))\n    return",
+            "dims = (-1,)\n    return",
         ),
         (
             "instance norm: wrong axis",
@@ -188,13 +188,13 @@ def known() -> Iterator[Mutant]:
         ("running variance by n", "var.view(-1) * (count / (count - 1))", "var.view(-1)"),
         (
             "eps outside the root",
-            "rstd = torch.rsqrt(var + eps)\n        return",
-            "rstd = 1 / (var.sqrt() + eps)\n        return",
+            "rstd = torch.rsqrt(var + eps)\n        x_hat",
+            "rstd = 1 / (var.sqrt() + eps)\n        x_hat",
         ),
         (
             "eps dropped",
-            "rstd = torch.rsqrt(var + eps)\n        return",
-            "rstd = torch.rsqrt(var)\n        return",
+            "rstd = torch.rsqrt(var + eps)\n        x_hat",
+            "rstd = torch.rsqrt(var)\n        x_hat",
         ),
         (
             "standardize: eps outside the root",
@@ -213,8 +213,8 @@ def known() -> Iterator[Mutant]:
         ),
         (
             "eps of rms norm dropped",
-            "standardized(x, dims, eps, centered=False)",
-            "standardized(x, dims, 0.0, centered=False)",
+            "_normalize(x, weight, None, dims, eps, centered=False)",
+            "_normalize(x, weight, None, dims, 0.0, centered=False)",
         ),
         (
             "one-pass variance",
@@ -223,13 +223,13 @@ def known() -> Iterator[Mutant]:
         ),
         (
             "statistics detached",
-            "torch.addcmul(rest, x_hat, scale, value=-1).mul_(rstd)",
-            "grad_x_hat * rstd",
+            "lost.sub_(g).mul_(-rstd)",
+            "g * rstd",
         ),
         (
             "variance detached",
-            "torch.addcmul(rest, x_hat, scale, value=-1).mul_(rstd)",
-            "rest * rstd",
+            "lost = x_hat * scale",
+            "lost = torch.zeros_like(x_hat)",
         ),
         (
             "moments: statistics detached",
@@ -237,7 +237,11 @@ def known() -> Iterator[Mutant]:
             "    return mean.detach(), var\n",
         ),
         ("second derivative: rstd taken as a constant", "if grad_rstd is not None:", "if False:"),
-        ("second derivative: sign of rstd", "along_rstd = -x_hat", "along_rstd = x_hat"),
+        (
+            "second derivative: sign of rstd",
+            "_plus(-x_hat * (grad_rstd",
+            "_plus(x_hat * (grad_rstd",
+        ),
         (
             "forward mode: wrong tangent",
             "tangent, x_hat, rstd, ctx.dims",
@@ -272,13 +276,38 @@ def known() -> Iterator[Mutant]:
         ("rms norm centered", "eps, centered=False)", "eps, centered=True)"),
         (
             "group count ignored",
-            "x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)",
-            "x.reshape(x.shape[0], 1, math.prod(x.shape[1:]))",
+            "    n, c, *positions = x.shape\n",
+            "    (n, c, *positions), num_groups = x.shape, 1\n",
         ),
         (
             "groups interleaved",
-            "x.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)",
-            "x.reshape(x.shape[0], math.prod(x.shape[1:]) // num_groups, num_groups).mT",
+            "x.reshape(n, num_groups, c // num_groups, math.prod(positions))",
+            "x.reshape(n, c // num_groups, num_groups, math.prod(positions)).transpose(1, 2)",
+        ),
+        (
+            "gradients of the parameters: means for sums",
+            "_sum_to(shift * n, weight), _sum_to(scale * n, weight)",
+            "_sum_to(shift, weight), _sum_to(scale, weight)",
+        ),
+        (
+            "gradient of the weight without what it multiplied",
+            "_sum_to(grad * x_hat, weight)",
+            "_sum_to(grad, weight)",
+        ),
+        (
+            "backward: the weight forgotten",
+            "grad_x_hat = _plus(grad * weight,",
+            "grad_x_hat = _plus(grad,",
+        ),
+        (
+            "backward: the weight of a channel forgotten",
+            "x_hat, rstd * weight, shift",
+            "x_hat, rstd, shift",
+        ),
+        (
+            "compiled: rows left out",
+            "x.reshape(-1, 8, *weight.shape).sum(1)",
+            "x.reshape(-1, 8, *weight.shape)[:, 0]",
         ),
         (
             "weight norm over the wrong dim",
@@ -294,11 +323,11 @@ def known() -> Iterator[Mutant]:
         ("zero rows pass", "return bool(condition.any())", "return False"),
         (
             "backward: never centered",
-            "keepdim=True) if centered else grad_x_hat",
-            "keepdim=True) if False else grad_x_hat",
+            "grad_x_hat.mean(dims, keepdim=True) if centered else None",
+            "None",
         ),
-        ("backward: always centered", " if centered else grad_x_hat", ""),
-        ("backward: wrong sign", "scale, value=-1)", "scale, value=1)"),
+        ("backward: always centered", " if centered else None\n", "\n"),
+        ("backward: wrong sign", "lost = x_hat * scale", "lost = -x_hat * scale"),
         (
             "backward of v keeps the part along v",
             "torch.addcmul(grad_weight, v, along / length, value=-1)",

@@ -7,8 +7,9 @@
 
 First the tests run once as they are, to see which lines each of them executes. A mutant is then
 shown to the tests that execute its line, in a fork of this process, which has torch loaded, and in
-a copy; nothing here is changed. A run of all is recorded in benchmarks/results/. Exit code 1: a
-mutant survived that is not listed in mutants.py with the reason.
+a copy; nothing here is changed. What a run found goes into the record in benchmarks/results/, file
+by file, unless it was given words. Exit code 1: a mutant survived that is not listed in mutants.py
+with the reason.
 """
 
 import argparse
@@ -249,6 +250,27 @@ def fates(
         yield mutant, fate
 
 
+def updated(
+    record: dict, mistakes: list[Mutant], changes: list[Mutant], alive: dict[Mutant, str]
+) -> dict:
+    """The record with what a run found; files that it did not try stay as they were."""
+    known, files = record.get("known", {}), dict(record.get("files", {}))
+    if mistakes:
+        killed = [m for m in mistakes if m not in alive]
+        known = {"mutants": len(mistakes), "killed": len(killed)}
+    tried = {m.file for m in changes}
+    for file in tried:
+        fates = [m in alive for m in changes if m.file == file]
+        files[file] = {"mutants": len(fates), "killed": fates.count(False)}
+    survivors = [s for s in record.get("survivors", []) if s["mutant"].split(":")[0] not in tried]
+    survivors += [{"mutant": m.name, "reason": why} for m, why in alive.items() if m in changes]
+    return {
+        "known": known,
+        "files": {file: files[file] for file in FILES if file in files},
+        "survivors": survivors,
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only mutants with one of these in their name")
@@ -282,17 +304,9 @@ def main() -> int:
             if not fate:
                 alive.append((mutant, reason))
     unexplained = [mutant for mutant, reason in alive if not reason]
-    if len(chosen) == len(mistakes) + len(changes) and not (options.known or options.file):
-        living = {mutant for mutant, _ in alive}
-        record = {
-            "known": {"mutants": len(mistakes), "killed": len(set(mistakes) - living)},
-            "files": {
-                file: {"mutants": len(of), "killed": len(set(of) - living)}
-                for file in FILES
-                for of in [[m for m in changes if m.file == file]]
-            },
-            "survivors": [{"mutant": m.name, "reason": reason} for m, reason in alive],
-        }
+    if not wanted:
+        record = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+        record = updated(record, mistakes, changes, dict(alive))
         RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     killed = len(chosen) - len(alive)
     print(f"{killed} of {len(chosen)} killed in {time.perf_counter() - started:.0f} s, "

@@ -31,6 +31,22 @@ FUNCTIONS = {
     "instance norm": (lambda x, w, b: NF.instance_norm(x, w, b), (2, 4, 3), (4,)),
     "group norm": (lambda x, w, b: NF.group_norm(x, 2, w, b), (2, 4, 3), (4,)),
     "rms norm": (lambda x, w, b: NF.rms_norm(x, (4, 2), w) + 0 * b, (3, 4, 2), (4, 2)),
+    "batch norm, no bias": (
+        lambda x, w, b: NF.batch_norm(x, None, None, w, None, True) + 0 * b[:, None],
+        (3, 4, 2),
+        (4,),
+    ),
+    "layer norm, no bias": (lambda x, w, b: NF.layer_norm(x, (4, 2), w) + 0 * b, (3, 4, 2), (4, 2)),
+    "layer norm, no weight": (
+        lambda x, w, b: NF.layer_norm(x, (4, 2), None, b) + 0 * w,
+        (3, 4, 2),
+        (4, 2),
+    ),
+    "group norm, bare": (
+        lambda x, w, b: NF.group_norm(x, 2) + 0 * (w + b)[:, None],
+        (2, 4, 3),
+        (4,),
+    ),
 }
 
 
@@ -51,10 +67,8 @@ def test_second_derivatives_are_those_of_finite_differences(name):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_function_transforms_agree_with_each_other(name):
-    function, shape, _ = FUNCTIONS[name]
-    x, w, b = rand(2, *shape), rand(4), rand(4)
-    if "layer" in name or "rms" in name:
-        w, b = rand(4, 2), rand(4, 2)
+    function, shape, affine = FUNCTIONS[name]
+    x, w, b = rand(2, *shape), rand(*affine), rand(*affine)
 
     def loss(x):
         return function(x, w, b).pow(3).sum()
@@ -65,6 +79,15 @@ def test_function_transforms_agree_with_each_other(name):
         j(lambda a: function(a, w, b))(x[0]) for j in (torch.func.jacrev, torch.func.jacfwd)
     ]
     assert_close(*jacobians)
+    for tangents in (w, torch.zeros_like(b)), (torch.zeros_like(w), b):  # and none of x
+        _, along = torch.func.jvp(lambda w, b: function(x[0], w, b), (w, b), tangents)
+        moved = function(x[0], w + tangents[0], b + tangents[1])
+        assert_close(along, moved - function(x[0], w, b))
+
+
+def test_rms_norm_of_single_numbers_has_the_derivatives_of_finite_differences():
+    inputs = leaf(3, 1), leaf(1)  # one weight for all that share a mean, and no mean subtracted
+    assert gradcheck(lambda x, w: NF.rms_norm(x, (1,), w, eps=0.1), inputs)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

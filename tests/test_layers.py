@@ -472,6 +472,29 @@ def test_compiled_it_is_the_same_without_a_graph_break(training):
 
 
 @pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile: no C++ compiler"
+)
+@pytest.mark.parametrize("rows", [16, 12])  # the first is summed eight rows at a time
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_the_gradients_of_weight_and_bias_are_sums_over_all_rows(rows):
+    layers = [LayerNorm(5), RMSNorm((5, 2)), BatchNorm(rows), GroupNorm(1, rows)]
+    from torch._inductor import config
+
+    with config.patch(compile_threads=1):
+        for layer in layers:
+            x, upstream = torch.randn(2, rows, 2, 5), torch.randn(2, rows, 2, 5)
+            if isinstance(layer, RMSNorm):
+                x, upstream = x.mT, upstream.mT
+            randomize_(layer)
+            torch.compiler.reset()
+            grads = [
+                torch.autograd.grad(run(x), tuple(layer.parameters()), upstream)
+                for run in (layer, torch.compile(layer, fullgraph=True))
+            ]
+            assert_close(*grads, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(
     torch.__version__ < torch.torch_version.TorchVersion("2.10"),
     reason="before 2.10 torch cannot export an autograd function of any size",
 )
