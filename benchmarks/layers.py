@@ -108,21 +108,26 @@ def kept(model: nn.Module, x: Tensor) -> int:
 
 
 def compare(
-    shape: tuple[int, ...], place: str, rounds: int, least: float, compiled: bool
+    layer: str,
+    modules: tuple[nn.Module, ...],
+    shape: tuple[int, ...],
+    place: str,
+    rounds: int,
+    least: float,
+    compiled: bool,
 ) -> list[dict]:
+    """The ratios of one layer on inputs of one shape, which is that of its outputs, too."""
     x = torch.randn(shape, device=DEVICE, requires_grad=True)
     upstream = torch.randn(shape, device=DEVICE)
-    rows = []
-    for norm, modules in layers(shape).items():
-        ours, theirs, plain = (module.to(DEVICE) for module in modules)
-        runs = {name: step(m, x, upstream) for name, m in
-                (("ours", ours), ("torch", theirs), ("plain", plain))}  # fmt: skip
-        if compiled:
-            runs["compiled"] = step(torch.compile(ours), x, upstream)
-        rows += ratios(runs, f"{norm} norm {shape}, {place}", rounds, least)
-        if DEVICE == "cuda":
-            graphs = {name: graphed(run) for name, run in runs.items()}
-            rows += ratios(graphs, f"{norm} norm {shape}, CUDA graph", rounds, least)
+    ours, theirs, plain = (module.to(DEVICE) for module in modules)
+    ways = {"ours": ours, "torch": theirs, "plain": plain}
+    if compiled:
+        ways |= {"compiled": torch.compile(ours), "torch, compiled": torch.compile(theirs)}
+    runs = {way: step(module, x, upstream) for way, module in ways.items()}
+    rows = ratios(runs, f"{layer}, {place}", rounds, least)
+    if DEVICE == "cuda":
+        graphs = {way: graphed(run) for way, run in runs.items()}
+        rows += ratios(graphs, f"{layer}, CUDA graph", rounds, least)
     return rows
 
 
@@ -139,6 +144,8 @@ def ratios(runs: dict[str, Run], where: str, rounds: int, least: float) -> list[
         targets = {"layer norm (4096, 1024), 1 thread": 1.5, "layer norm (4096, 1024), GPU": 1.1}
         name = f"ours compiled / torch's, {where}"
         rows.append(ratio(name, seconds["compiled"], seconds["torch"], targets.get(where)))
+        name = f"torch's compiled / torch's, {where}"
+        rows.append(ratio(name, seconds["torch, compiled"], seconds["torch"]))
     return rows
 
 
@@ -197,18 +204,13 @@ def main() -> None:
     rows = []
     for n in (1,) if DEVICE == "cuda" else dict.fromkeys((1, default)):
         place = "GPU" if DEVICE == "cuda" else f"{n} thread{'s' * (n > 1)}"
+        how = place, rounds, least, not args.quick
         with threads(n):
             for shape in [(8, 16)] if args.quick else SHAPES:
                 torch._dynamo.reset()
-                rows += compare(shape, place, rounds, least, compiled=not args.quick)
-            inputs = torch.randn(128, 512, device=DEVICE, requires_grad=True)
-            upstream = torch.randn(128, 512, device=DEVICE)
-            trio = dict(zip(("ours", "torch", "plain"), weight_norm_layers(), strict=True))
-            runs = {name: step(layer.to(DEVICE), inputs, upstream) for name, layer in trio.items()}
-            linear = alternate(runs, rounds, least)
-            where = f"weight norm of 512 x 512, {place}"
-            rows.append(ratio(f"ours / plain operations, {where}", linear["ours"], linear["plain"]))
-            rows.append(ratio(f"ours / torch's, {where}", linear["ours"], linear["torch"]))
+                for norm, modules in layers(shape).items():
+                    rows += compare(f"{norm} norm {shape}", modules, shape, *how)
+            rows += compare("weight norm of 512 x 512", weight_norm_layers(), (128, 512), *how)
     table(rows)
     if args.quick:
         return
