@@ -31,7 +31,8 @@ from mutants import FILES, PACKAGE, Mutant, every_small_change, known, why_it_li
 ROOT = PACKAGE.parent
 RESULT = ROOT / "benchmarks" / "results" / "mutants.json"
 OTHER = {
-    "architecture", "explorer", "mutate", "notebooks", "plotting", "supply_chain", "torchvision",
+    "architecture", "benchmarks", "claims_sweep", "explorer", "mutate", "notebooks", "plotting",
+    "supply_chain", "torchvision",
 }  # fmt: skip
 MORE = {  # the tests that a file has beside those of its own name
     "functional": ("functional", "gradients", "layers", "properties", "parametrizations"),
