@@ -244,10 +244,10 @@ def _plus(a: Tensor, b: Tensor | None) -> Tensor:
 
 def _sum_to(x: Tensor, weight: Tensor) -> Tensor:
     """``x`` summed to the shape of ``weight``, which was broadcast against it."""
-    if torch.compiler.is_compiling() and x.shape[-weight.ndim :] == weight.shape:
-        # Compiled code adds up one column after the other. Eight rows of all stay in the cache.
-        rows = math.prod(x.shape[: -weight.ndim])
-        x = x.reshape(-1, 8, *weight.shape).sum(1) if rows % 8 == 0 else x
+    rows = math.prod(x.shape[: x.ndim - weight.ndim])
+    if rows % 8 == 0 and torch.compiler.is_compiling() and x.device.type == "cpu":
+        # What is compiled adds up one column after the other. Eight rows of all stay in the cache.
+        x = x.reshape(-1, 8, *weight.shape).sum(1)
     return x.sum_to_size(weight.shape)
 
 

@@ -438,6 +438,8 @@ LIVING = (
      "an autograd function is never made an object, so its functions are static anyway"),
     ("functional.py", "set_materialize_grads", "", "zeros in place of None: the same sums, slower"),
     ("functional.py", "__signature__ =", "pass", "the same call, slower"),
+    ("functional.py", "if rows % 8 == 0 and", "", "the same sums, in another order"),
+    ("functional.py", "rows = math.prod(", "", "the same sums, in another order"),
     ("functional.py", "return False", "return None", "None is as false as False"),
     ("layers.py", "count = torch.tensor(0", "0  ->  1", "reset_parameters sets it to zero"),
     ("layers.py", "is not None and self.running_var is not None", "or",
