@@ -6,7 +6,8 @@
 A claim that fails does not end its chapter here. Its margin in a run is the distance to its
 threshold, as a fraction of the larger side: of ``0.97 > 0.6`` it is 0.38; what compares nothing
 with ``<`` or ``>`` has none. A claim is thin when, on one of the sources, its mean margin is less
-than three times the standard deviation of its margins: some other seed will break it.
+than three times the standard deviation of its margins: some other seed will break it. A claim that
+begins with "Recorded" reads a record; it has no seed and is left out.
 
 The table goes to benchmarks/results/ after each run, and a run that is there is not repeated while
 the chapter and the module are the same: a sweep may be cut off and gone on with. Exit code 1: a
@@ -20,10 +21,10 @@ import hashlib
 import io
 import itertools
 import json
+import multiprocessing
 import operator
 import os
 import statistics
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "claims-sweep.json"
 SOURCES = ("mnist", "synthetic")
 ORDER = {"Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt, "GtE": operator.ge}
+PROCESSES = multiprocessing.get_context("forkserver")  # each run in its own; torch is loaded once
+PROCESSES.set_forkserver_preload(["matplotlib.pyplot", "nbformat", "normtutorial"])
 
 
 class Comparisons(ast.NodeTransformer):
@@ -69,8 +72,8 @@ class Inside(ast.NodeTransformer):
         return node if name in ("any", "sum") else self.generic_visit(node)
 
 
-def run_chapter(name: str) -> None:
-    """Execute the cells of a chapter in this process and print its claims as a line of JSON."""
+def run_chapter(name: str) -> list[dict]:
+    """Execute the cells of a chapter in this process. Returns its claims."""
     import matplotlib
     import nbformat
     import torch
@@ -93,6 +96,9 @@ def run_chapter(name: str) -> None:
         return truth
 
     def note(statement, holds, measured=None):
+        if statement.startswith("Recorded"):  # it reads a record, and has no seed
+            margins.clear()
+            return
         if isinstance(measured, float):
             measured = f"{measured:.3g}"
         found.append({
@@ -111,7 +117,18 @@ def run_chapter(name: str) -> None:
                 tree = ast.fix_missing_locations(Comparisons().visit(ast.parse(cell.source)))
                 with contextlib.suppress(Exception if expected else ()):
                     exec(compile(tree, f"<{name}>", "exec"), space)
-    print(json.dumps(found))
+    return found
+
+
+def send_claims(sender, chapter: str, seed: int, source: str, threads: int) -> None:
+    """Run a chapter at a seed, on a source, with so many threads, and send its claims."""
+    import torch
+
+    torch.set_num_threads(threads)
+    os.environ["NORMTUTORIAL_SEED"] = str(seed)
+    os.environ["NORMTUTORIAL_SOURCE"] = source
+    os.environ["NORMTUTORIAL_PROGRESS"] = "0"
+    sender.send(run_chapter(chapter))
 
 
 def digest(chapter: str) -> str:
@@ -125,21 +142,18 @@ def digest(chapter: str) -> str:
     return hashlib.sha256(parsed.encode()).hexdigest()[:16]
 
 
-def one(job: tuple[str, int, str, int]) -> tuple[tuple, list[dict], str]:
-    """The claims of a chapter at a seed, on a source, with so many threads; and an error."""
-    chapter, seed, source, threads = job
-    env = {
-        **os.environ,
-        "NORMTUTORIAL_SEED": str(seed),
-        "NORMTUTORIAL_SOURCE": source,
-        "NORMTUTORIAL_PROGRESS": "0",
-        "OMP_NUM_THREADS": str(threads),
-    }
-    command = [sys.executable, __file__, "--chapter", chapter]
-    run = subprocess.run(command, capture_output=True, text=True, env=env)
-    if run.returncode:
-        return job, [], run.stderr.strip().splitlines()[-1]
-    return job, json.loads(run.stdout.splitlines()[-1]), ""
+def one(job: tuple[str, int, str, int]) -> tuple[tuple, list[dict] | None]:
+    """The claims of a run, from a process of its own; None where it did not come to its end."""
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=send_claims, args=(sender, *job))
+    process.start()
+    sender.close()  # the other end is the process's now: when it dies, recv ends
+    try:
+        return job, receiver.recv()
+    except EOFError:
+        return job, None
+    finally:
+        process.join()
 
 
 def add(record: dict, job: tuple[str, int, str, int], claims: list[dict]) -> None:
@@ -160,12 +174,12 @@ def add(record: dict, job: tuple[str, int, str, int], claims: list[dict]) -> Non
             row["margins"].setdefault(source, []).append(margin)
             if margin == min(itertools.chain(*row["margins"].values())):
                 row["worst"] = [*run, claim["measured"]]
-            row["thin"] = thin(claim["claim"], row["margins"])
+            row["thin"] = thin(row["margins"])
 
 
-def thin(claim: str, margins: dict[str, list[float]]) -> bool:
-    """Whether another seed is likely to break the claim. What only reads a record has no seed."""
-    return not claim.startswith("Recorded") and any(
+def thin(margins: dict[str, list[float]]) -> bool:
+    """Whether another seed is likely to break a claim with these margins on each source."""
+    return any(
         statistics.mean(found) < 3 * statistics.stdev(found)
         for found in margins.values()
         if len(found) >= 5
@@ -175,15 +189,11 @@ def thin(claim: str, margins: dict[str, list[float]]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="file names without ending; default: all")
-    parser.add_argument("--chapter", help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=10, help="seeds from 0 (10)")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
     options = parser.parse_args()
-    if options.chapter:
-        run_chapter(options.chapter)
-        return 0
     known = sorted(path.stem for path in ROOT.glob("book/*.ipynb"))
     chapters = options.chapters or known
     if unknown := set(chapters) - set(known):
@@ -200,10 +210,10 @@ def main() -> int:
     wanted = [(c, seed, s, t) for t, seed, s, c in itertools.product(*settings)]
     broken, started = 0, time.perf_counter()
     with ThreadPoolExecutor(options.jobs) as pool:
-        for job, claims, error in pool.map(one, [job for job in wanted if job not in there]):
-            if error:
+        for job, claims in pool.map(one, [job for job in wanted if job not in there]):
+            if claims is None:
                 broken += 1
-                print("BROKEN ", *job, error, flush=True)
+                print("BROKEN ", *job, flush=True)
                 continue
             add(record, job, claims)
             for claim in claims:

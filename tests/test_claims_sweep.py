@@ -1,7 +1,5 @@
 """The sweep sees margins, failures and thin claims, and repeats no run of what has not changed."""
 
-import json
-
 import claims_sweep
 import nbformat
 import pytest
@@ -12,7 +10,7 @@ CELLS = [
     "from normtutorial import claim\nimport torch",
     'claim("Between.", 2 < torch.tensor([4.0, 3.0]).min() and 3.0 <= 4, measured=1 / 3)',
     'claim("Fails.", not 1 < 2, measured="1")\nclaim("After it.", any(x > 5 for x in (1, 8)))',
-    'claim("Read.", "a" == "a")',
+    'claim("Read.", "a" == "a")\nclaim("Recorded: not of this run.", 1 > 2)',
 ]
 
 
@@ -30,13 +28,20 @@ def chapter(tmp_path, monkeypatch):
 
 
 def test_a_chapter_tells_each_claim_its_margin_and_goes_on_after_a_failure(chapter, capsys):
-    claims_sweep.run_chapter("one")
-    found = json.loads(capsys.readouterr().out)
+    found = claims_sweep.run_chapter("one")
+    assert capsys.readouterr().out == ""
     assert [c["claim"] for c in found] == ["Between.", "Fails.", "After it.", "Read."]
     assert [c["holds"] for c in found] == [True, False, True, True]
     assert found[0]["margin"] == pytest.approx(0.25)  # 3 <= 4 is narrower than 2 < 3
     assert [c["margin"] for c in found[1:]] == [None] * 3  # in `not` and `any` a side may fail
     assert [c["measured"] for c in found] == ["0.333", "1", "", ""]
+
+
+def test_a_run_has_a_process_of_its_own_and_may_break():
+    job, found = claims_sweep.one(("how_we_know", 3, "synthetic", 1))
+    assert job == ("how_we_know", 3, "synthetic", 1)
+    assert len(found) >= 3 and all(c["holds"] for c in found)
+    assert claims_sweep.one(("no_such_chapter", 0, "synthetic", 1))[1] is None
 
 
 def run(margin, holds=True):
@@ -78,5 +83,4 @@ def test_a_chapter_whose_code_has_changed_begins_anew(chapter):
     ],
 )
 def test_a_claim_is_thin_where_its_margins_scatter_on_one_source(margins, thin):
-    assert claims_sweep.thin("C.", margins) is thin
-    assert not claims_sweep.thin("Recorded: C.", margins)
+    assert claims_sweep.thin(margins) is thin
