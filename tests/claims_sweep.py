@@ -125,6 +125,7 @@ def send_claims(sender, chapter: str, seed: int, source: str, threads: int) -> N
     import torch
 
     torch.set_num_threads(threads)
+    torch.set_num_threads = lambda n: None  # most chapters ask for one
     os.environ["NORMTUTORIAL_SEED"] = str(seed)
     os.environ["NORMTUTORIAL_SOURCE"] = source
     os.environ["NORMTUTORIAL_PROGRESS"] = "0"
@@ -206,6 +207,7 @@ def main() -> int:
         if entry["digest"] == digest(name)
         for run in entry["runs"]
     }
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # who waits leaves the core to other runs
     settings = (options.threads, range(options.seeds), options.sources, chapters)
     wanted = [(c, seed, s, t) for t, seed, s, c in itertools.product(*settings)]
     broken, started = 0, time.perf_counter()

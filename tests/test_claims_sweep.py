@@ -1,8 +1,11 @@
 """The sweep sees margins, failures and thin claims, and repeats no run of what has not changed."""
 
+from types import SimpleNamespace
+
 import claims_sweep
 import nbformat
 import pytest
+import torch
 
 import normtutorial
 
@@ -42,6 +45,21 @@ def test_a_run_has_a_process_of_its_own_and_may_break():
     assert job == ("how_we_know", 3, "synthetic", 1)
     assert len(found) >= 3 and all(c["holds"] for c in found)
     assert claims_sweep.one(("no_such_chapter", 0, "synthetic", 1))[1] is None
+
+
+def test_a_run_keeps_its_threads_where_the_chapter_asks_for_one(chapter, monkeypatch):
+    for name in ("SEED", "SOURCE", "PROGRESS"):
+        monkeypatch.setenv(f"NORMTUTORIAL_{name}", "")
+    code = "torch.set_num_threads(1)\nclaim('Threads.', True, measured=torch.get_num_threads())"
+    cells = [nbformat.v4.new_code_cell(c) for c in (CELLS[0], code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), chapter)
+    before, sent = torch.get_num_threads(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "set_num_threads", torch.set_num_threads)  # back again afterwards
+        sender = SimpleNamespace(send=sent.append)
+        claims_sweep.send_claims(sender, "one", 0, "synthetic", before + 1)
+    torch.set_num_threads(before)
+    assert [claim["measured"] for claim in sent[0]] == [str(before + 1)]
 
 
 def run(margin, holds=True):
