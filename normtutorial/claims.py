@@ -1,6 +1,47 @@
 """A claim is a statement that is measured where it is made, and that fails when it is not true."""
 
-__all__ = ["ClaimFailed", "claim"]
+import re
+from typing import NamedTuple, Self
+
+__all__ = ["Claim", "ClaimFailed", "claim"]
+
+MARK = "✓ "
+LINE = re.compile(MARK + r"(?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?")
+
+
+class Claim(NamedTuple):
+    """A claim as it is printed, on one line: its statement, and the figures behind it.
+
+    Where a chapter is run as a test, ``tests/sanitize.cfg`` takes the figures out of the line.
+
+    Example:
+        >>> line = str(Claim("Two is less than three.", "0.667"))
+        >>> line
+        '✓ Two is less than three. (measured 0.667)'
+        >>> Claim.parse(line)
+        Claim(statement='Two is less than three.', measured='0.667')
+    """
+
+    statement: str
+    measured: str | None = None
+
+    @classmethod
+    def of(cls, statement: str, measured: object) -> Self:
+        """The claim with its figures as text: a float with three significant digits, None as
+        none, anything else as it is."""
+        if isinstance(measured, float):
+            measured = f"{measured:.3g}"
+        return cls(statement, None if measured is None else f"{measured}")
+
+    @classmethod
+    def parse(cls, line: str) -> Self | None:
+        """The claim that a printed line makes, or None where it makes none."""
+        match = LINE.fullmatch(line)
+        return cls(match["statement"], match["measured"]) if match else None
+
+    def __str__(self) -> str:
+        figures = "" if self.measured is None else f" (measured {self.measured})"
+        return f"{MARK}{self.statement}{figures}"
 
 
 class ClaimFailed(AssertionError):
@@ -39,9 +80,7 @@ def claim(statement: str, holds: bool, *, measured: object = None) -> None:
             f"claim expects a comparison, True or False; got {holds!r} of type "
             f"{type(holds).__name__} for {statement!r}."
         )
-    if isinstance(measured, float):
-        measured = f"{measured:.3g}"
-    line = statement if measured is None else f"{statement} (measured {measured})"
+    line = str(Claim.of(statement, measured))
     if not holds:
-        raise ClaimFailed(line)
-    print(f"✓ {line}")
+        raise ClaimFailed(line.removeprefix(MARK))
+    print(line)

@@ -1,9 +1,15 @@
 """A claim prints, or fails, and can always fail."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from normtutorial import ClaimFailed, claim
+from normtutorial.claims import Claim
+
+SANITIZE = Path(__file__).with_name("sanitize.cfg")
 
 
 def test_a_claim_that_holds_is_one_line(capsys):
@@ -54,3 +60,31 @@ def test_what_is_no_truth_value_is_refused(holds):
 def test_a_statement_is_one_line_of_text(statement):
     with pytest.raises(ValueError, match="claim expects a statement of one line; got"):
         claim(statement, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "✓ Two is less than three.",
+        "✓ A < 1 (of 3). (measured 1 (2))",
+        "✓ Nothing was needed. (measured )",
+    ],
+)
+def test_a_printed_claim_is_read_back_as_it_was_made(line, capsys):
+    made = Claim.parse(line)
+    claim(made.statement, True, measured=made.measured)
+    assert capsys.readouterr().out == f"{line}\n" == f"{made}\n"
+
+
+@pytest.mark.parametrize("line", ["", "✓", "Two is less.", " ✓ Two is less.", "step ✓ 3"])
+def test_other_lines_make_no_claim(line):
+    assert Claim.parse(line) is None
+
+
+def test_nbval_compares_a_claim_without_its_figures_and_nothing_else():
+    # nbval reads the file in the encoding of the machine.
+    rules = re.findall(r"^regex: (.*)\n^replace: (.*)$", SANITIZE.read_text("ascii"), re.MULTILINE)
+    text = f"{Claim('A < 1 (of 3).', '1 (2)')}\n{Claim('B.')}\n<f at 0x7f00aa11bb22> 0x10"
+    for pattern, replacement in rules:
+        text = re.sub(pattern, replacement, text)
+    assert text == "✓ A < 1 (of 3). (measured)\n✓ B.\n<f at ADDRESS> 0x10"
