@@ -5,15 +5,14 @@ explains each.
 """
 
 from .claims import ClaimFailed, claim
-from .data import DataError, ImageData, mnist
+from .data import DataError, ImageData, digits
 from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from .models import MLP, init_normal_
-from .original import OriginalNet
+from .models import MLP, OriginalNet, init_normal_
 from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
 from .probes import ActivationProbe, GradientProbe, activations
 from .training import History, evaluate, fit
 
-__version__ = "0.2.0"
+__version__ = "1.0.0.dev0"
 
 __all__ = [
     "MLP",
@@ -33,9 +32,9 @@ __all__ = [
     "activations",
     "claim",
     "data_dependent_init_",
+    "digits",
     "evaluate",
     "fit",
     "init_normal_",
-    "mnist",
     "weight_norm",
 ]

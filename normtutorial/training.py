@@ -1,12 +1,12 @@
 """The training loop, for any module and any data that fit on the device."""
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -15,44 +15,59 @@ from torch.nn import functional as F
 
 from .data import ImageData
 
-__all__ = ["History", "evaluate", "fit"]
+__all__ = ["History", "accuracy", "evaluate", "fit"]
+
+Compare = Callable[[Tensor, Tensor], Tensor]  # outputs and targets
 
 
 @dataclass
 class History:
-    """What a run leaves behind: plain lists, ready for JSON.
+    """What a run leaves behind: plain numbers and lists, ready for JSON.
 
     Attributes:
-        loss: cross entropy of the batch in each step, in nats.
-        steps: after how many steps the test set was looked at.
-        test_loss: cross entropy on the test set, at those steps.
-        test_accuracy: fraction of the test set that is classified correctly, at those steps.
-        seconds: wall time of each epoch (whole or begun), training only.
+        train_loss: loss of the batch in each step; cross entropy is in nats.
+        eval_steps: after how many steps the test set was evaluated.
+        test_loss: mean loss on the test set, at those steps.
+        test_metric: mean metric on the test set, at those steps; NaN without a metric.
+        metric: its name; ``"accuracy"`` is the fraction that is classified correctly.
+        epoch_seconds: wall time of each epoch (whole or begun), training only.
         diverged: the loss of the last step was no longer finite.
         interrupted: the run was stopped before its end, from the keyboard or by an error.
 
     Example:
-        >>> History(test_accuracy=[0.91, 0.97]).final_accuracy
+        >>> History(test_metric=[0.91, 0.97]).final_accuracy
         0.97
     """
 
-    loss: list[float] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    eval_steps: list[int] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)
-    test_accuracy: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    test_metric: list[float] = field(default_factory=list)
+    metric: str | None = "accuracy"
+    epoch_seconds: list[float] = field(default_factory=list)
     diverged: bool = False
     interrupted: bool = False
+
+    @property
+    def test_accuracy(self) -> list[float]:
+        """The test metric, where that is accuracy.
+
+        Raises:
+            ValueError: if another metric was recorded.
+        """
+        if self.metric != "accuracy":
+            raise ValueError(f"The metric of this run is {self.metric}, not accuracy; see test_metric.")
+        return self.test_metric
 
     @property
     def final_accuracy(self) -> float:
         """The last test accuracy.
 
         Raises:
-            ValueError: if the test set was never looked at.
+            ValueError: if the test set was never evaluated, or another metric was recorded.
         """
         if not self.test_accuracy:
-            raise ValueError("This run was stopped before the test set was looked at.")
+            raise ValueError("This run was stopped before the test set was evaluated.")
         return self.test_accuracy[-1]
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,19 +75,48 @@ class History:
         return asdict(self)
 
 
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which predictions are right; their mean is the accuracy.
+
+    Args:
+        logits: shape (N, K, *), a score for each of K classes, as for cross entropy.
+        labels: shape (N, *), int64.
+
+    Returns:
+        Shape (N, \\*), bool.
+
+    Example:
+        >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([1, 1]))
+        tensor([False,  True])
+    """
+    return logits.argmax(1) == labels
+
+
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, *, batch_size: int = 1000
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    loss: Compare = F.cross_entropy,
+    metric: Compare | None = accuracy,
+    batch_size: int = 1000,
 ) -> tuple[float, float]:
-    """Mean cross entropy (nats) and accuracy (a fraction), in eval mode.
+    """Mean loss and mean metric in eval mode: by default cross entropy (nats) and accuracy.
 
     Each module is left in the mode it was found in.
 
     Args:
-        model: images to logits.
-        images: shape (N, ...), on the model's device.
-        labels: shape (N,), int64.
+        model: images to outputs, such as logits.
+        images: shape (N, ...), on the model's device; any other inputs will do.
+        labels: shape (N, ...), what the loss and the metric compare the outputs with.
+        loss: of outputs and labels, the mean over a batch.
+        metric: of outputs and labels, a value for each of them or the mean over a batch.
+            None for none.
         batch_size: images per forward pass; in eval mode it does not change the result.
+
+    Returns:
+        The two means over all images; the second is NaN without a metric.
 
     Raises:
         ValueError: if there are no images.
@@ -87,23 +131,17 @@ def evaluate(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        loss, correct = 0.0, 0
+        total_loss, total_metric = 0.0, 0.0 if metric else math.nan
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            logits = model(x)
-            loss += F.cross_entropy(logits, y, reduction="sum").item()
-            correct += int((logits.argmax(1) == y).sum())
+            outputs = model(x)
+            total_loss += len(y) * loss(outputs, y).item()
+            if metric is not None:
+                values = metric(outputs, y).double()
+                total_metric += values.sum().item() * (len(y) / values.numel())
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return loss / len(images), correct / len(images)
-
-
-def _batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices of one epoch in random order. A last batch of one is left out: batch norm has no
-    use for it, and one sample in an epoch is missed by nobody."""
-    for batch in torch.randperm(n, generator=generator).split(batch_size):
-        if len(batch) > 1 or batch_size == 1:
-            yield batch
+    return total_loss / len(images), total_metric / len(images)
 
 
 def fit(
@@ -115,120 +153,171 @@ def fit(
     batch_size: int = 128,
     optimizer: torch.optim.Optimizer | None = None,
     lr: float = 1e-3,
+    loss: Compare = F.cross_entropy,
+    metric: Compare | None = accuracy,
     seed: int = 0,
     probes: Sequence[AbstractContextManager] = (),
     evaluate_every: int | None = None,
     on_evaluation: Callable[[History], None] | None = None,
+    history: History | None = None,
     progress: bool = True,
 ) -> History:
-    """Train ``model`` to classify, by cross entropy.
+    """Train ``model``, by default to classify, by cross entropy.
 
     The data are tensors on the device, and a batch is an index into them. The test set is only
     reported on; it chooses nothing. On one machine and number of threads, the same seed gives the
     same bits.
 
     Args:
-        model: images to logits, on the data's device. It is called, so its hooks run. It is left
+        model: images to outputs, on the data's device. It is called, so its hooks run. It is left
             in training mode.
-        data: what :func:`~normtutorial.mnist` returns.
+        data: what :func:`~normtutorial.digits` returns, or four tensors of one's own: inputs and
+            targets of any shape and type that model, loss and metric take.
         epochs: passes over the training images. Give this or ``steps``.
         steps: batches.
         batch_size: images per step. A last batch of a single image is left out.
         optimizer: over the model's parameters. None is Adam at ``lr``.
         lr: learning rate of the default optimizer.
+        loss: of outputs and labels, the mean over a batch; what is minimized.
+        metric: as for :func:`evaluate`; what is recorded beside the loss. None for none.
         seed: of the order of the batches. (The weights are drawn when the model is made.)
         probes: context managers, such as :class:`~normtutorial.ActivationProbe`, entered for the
             time of the run.
-        evaluate_every: steps from one look at the test set to the next; None is one epoch. The
-            last step is always followed by one.
-        on_evaluation: called with the history after each look at the test set.
-        progress: show a bar, in a terminal or a live notebook. ``$NORMTUTORIAL_PROGRESS=0`` never
-            shows one.
+        evaluate_every: steps from one evaluation on the test set to the next; None is one epoch.
+            The last step is always followed by one.
+        on_evaluation: called with the history after each evaluation.
+        history: an empty one to fill, so that the caller has the record of a run that an error
+            ends. None makes one.
+        progress: show a bar, in a terminal or a live notebook. ``$TQDM_DISABLE=1`` never shows one.
 
     Returns:
         The :class:`History`. A loss that is no longer finite ends the run (``diverged``), and so
-        does an interrupt (``interrupted``); what was recorded is there. An error that ends the run
-        carries its history as ``error.history``.
+        does an interrupt (``interrupted``); what was recorded is there. An error is raised on, and
+        its run is in the caller's ``history``.
 
     Raises:
         ValueError: both or neither of ``epochs`` and ``steps``, or a number below 1; no training
-            images, or fewer than two for batches of two or more.
+            images, or fewer than two for batches of two or more; a history that is not empty.
 
     Example:
         >>> x, y = torch.randn(64, 1, 4, 4), torch.randint(10, (64,))
         >>> data = ImageData(x, y, x, y, source="noise")
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(16, 10))
         >>> history = fit(model, data, epochs=3, batch_size=16, progress=False)
-        >>> len(history.loss), history.steps
+        >>> len(history.train_loss), history.eval_steps
         (12, [4, 8, 12])
     """
-    images, labels = data.train_images, data.train_labels
-    if (epochs is None) == (steps is None):
-        raise ValueError("fit expects either epochs or steps: give exactly one of them.")
-    for name, value in dict(epochs=epochs, steps=steps, batch_size=batch_size).items():
-        if value is not None and value < 1:
-            raise ValueError(f"fit expects {name} of at least 1; got {value}.")
-    if evaluate_every is not None and evaluate_every < 1:
-        raise ValueError(f"fit expects evaluate_every of at least 1; got {evaluate_every}.")
-    if len(images) < min(batch_size, 2):
-        raise ValueError(f"fit expects at least two training images; got {len(images)}.")
-    generator = torch.Generator().manual_seed(seed)
-    per_epoch = len(images) // batch_size + (len(images) % batch_size > 1)
-    total = steps if steps is not None else (epochs or 0) * per_epoch
-    evaluate_every = evaluate_every or per_epoch
+    n = len(data.train_images)
+    total, evaluate_every = _schedule(n, epochs, steps, batch_size, evaluate_every)
     if optimizer is None:
         optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
-
-    history = History()
+    history = _begun(history, metric)
     bar = _progress_bar(total, progress)
     with ExitStack() as stack:
         for probe in probes:
             stack.enter_context(probe)
         stack.callback(bar.close)
         try:
-            step = 0
-            while step < total:
-                history.seconds.append(0.0)
-                for batch in _batches(len(images), batch_size, generator):
-                    started = time.perf_counter()
-                    batch = batch.to(images.device)
-                    model.train()
-                    loss = F.cross_entropy(model(images[batch]), labels[batch])
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    history.loss.append(loss.item())
-                    history.seconds[-1] += time.perf_counter() - started
-                    step += 1
-                    history.diverged = not math.isfinite(history.loss[-1])
-                    last = step == total or history.diverged
-                    if last or step % evaluate_every == 0:
-                        test_loss, accuracy = evaluate(model, data.test_images, data.test_labels)
-                        history.steps.append(step)
-                        history.test_loss.append(test_loss)
-                        history.test_accuracy.append(accuracy)
-                        bar.set_postfix_str(f"test accuracy {accuracy:.4f}")
-                        if on_evaluation is not None:
-                            on_evaluation(history)
-                    bar.update()
-                    if last:
-                        return history
+            batches = islice(_batches(n, batch_size, seed), total)
+            for step, (epoch, batch) in enumerate(batches, start=1):
+                started = time.perf_counter()
+                value = _train_step(model, optimizer, loss, data, batch)
+                _add_step(history, epoch, value, time.perf_counter() - started)
+                if step % evaluate_every == 0 or step == total or history.diverged:
+                    test = data.test_images, data.test_labels
+                    scores = evaluate(model, *test, loss=loss, metric=metric)
+                    _add_evaluation(history, step, *scores)
+                    bar.set_postfix_str(f"test {history.metric} {scores[1]:.4f}")
+                    if on_evaluation is not None:
+                        on_evaluation(history)
+                bar.update()
+                if history.diverged:
+                    break
         except KeyboardInterrupt:
             history.interrupted = True
-        except Exception as error:  # such as a lack of memory
+        except Exception:  # such as a lack of memory
             history.interrupted = True
-            error.history = history  # type: ignore[attr-defined]
             raise
     return history
 
 
+def _schedule(
+    images: int, epochs: int | None, steps: int | None, batch_size: int, every: int | None
+) -> tuple[int, int]:
+    """Steps in all, and from one evaluation to the next."""
+    if (epochs is None) == (steps is None):
+        raise ValueError("fit expects either epochs or steps: give exactly one of them.")
+    numbers = dict(epochs=epochs, steps=steps, batch_size=batch_size, evaluate_every=every)
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"fit expects {name} of at least 1; got {value}.")
+    if images < min(batch_size, 2):
+        raise ValueError(f"fit expects at least two training images; got {images}.")
+    per_epoch = images // batch_size + (images % batch_size > 1)
+    total = steps if epochs is None else epochs * per_epoch
+    assert total is not None  # noqa: S101  for the type checker
+    return total, every or per_epoch
+
+
+def _begun(history: History | None, metric: Compare | None) -> History:
+    """The record of a run that has done nothing yet."""
+    history = History() if history is None else history
+    if history.train_loss:
+        raise ValueError(
+            f"fit expects an empty history; got one of {len(history.train_loss)} steps."
+        )
+    history.metric = metric and getattr(metric, "__name__", type(metric).__name__)
+    return history
+
+
+def _batches(images: int, batch_size: int, seed: int) -> Iterator[tuple[int, Tensor]]:
+    """Epoch and indices of each batch, for ever, every epoch in a new random order. A last batch of
+    one is left out: batch norm has no use for it, and one sample in an epoch is missed by nobody.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in count():
+        for batch in torch.randperm(images, generator=generator).split(batch_size):
+            if len(batch) > 1 or batch_size == 1:
+                yield epoch, batch
+
+
+def _train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Compare,
+    data: ImageData,
+    batch: Tensor,
+) -> float:
+    """One update of the parameters. Returns the loss of the batch before it."""
+    batch = batch.to(data.train_images.device)
+    model.train()
+    value = loss(model(data.train_images[batch]), data.train_labels[batch])
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value.item()
+
+
+def _add_step(history: History, epoch: int, loss: float, seconds: float) -> None:
+    history.train_loss.append(loss)
+    history.diverged = not math.isfinite(loss)
+    if epoch == len(history.epoch_seconds):
+        history.epoch_seconds.append(0.0)
+    history.epoch_seconds[epoch] += seconds
+
+
+def _add_evaluation(history: History, step: int, loss: float, metric: float) -> None:
+    history.eval_steps.append(step)
+    history.test_loss.append(loss)
+    history.test_metric.append(metric)
+
+
 def _progress_bar(total: int, wanted: bool) -> Any:
     """A tqdm bar: of text in a terminal, a widget in a live notebook, none where nobody looks."""
-    live = sys.stderr.isatty() or "ipykernel" in sys.modules
-    if os.environ.get("NORMTUTORIAL_PROGRESS") == "0" or not live:
-        wanted = False
-    if wanted and "ipykernel" in sys.modules:
+    live = "ipykernel" in sys.modules
+    if live and wanted:
         from tqdm.auto import tqdm
     else:
         from tqdm import tqdm
-    return tqdm(total=total, disable=not wanted, unit="step", leave=False)
+    options = {} if wanted and (live or sys.stderr.isatty()) else {"disable": True}
+    return tqdm(total=total, unit="step", leave=False, **options)

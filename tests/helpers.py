@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from normtutorial import ImageData
+
 
 def knows(make, option: str) -> bool:
     """Whether this torch has the argument: the tests also run with older ones."""
@@ -44,3 +46,11 @@ def assert_same_step(ours: nn.Module, theirs: nn.Module, x: Tensor, **tolerance)
     for name, a, b in zip(names, *results, strict=True):
         assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **tolerance)
     assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()), **tolerance)
+
+
+def toy(train: int = 64, test: int = 32, side: int = 4) -> ImageData:
+    """Images that point in one of ten directions most, and which."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(train + test, 1, side, side, generator=generator)
+    labels = images.flatten(1)[:, :10].argmax(1)
+    return ImageData(images[:train], labels[:train], images[train:], labels[train:], "synthetic")

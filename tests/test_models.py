@@ -59,7 +59,7 @@ def test_too_few_or_bad_widths_are_refused(widths):
 
 
 @pytest.mark.parametrize(
-    "layer, he, xavier",
+    "layer, kaiming, xavier",
     [
         (nn.Linear(400, 100), 2 / 400, 2 / 500),
         (nn.Conv2d(40, 20, 3), 2 / (40 * 9), 2 / (60 * 9)),
@@ -67,10 +67,10 @@ def test_too_few_or_bad_widths_are_refused(widths):
     ],
     ids=["Linear", "Conv2d", "WeightNormLinear"],
 )
-@pytest.mark.parametrize("std", ["he", "xavier", 0.3])
-def test_the_spread_of_the_weights_is_the_one_that_was_asked_for(layer, he, xavier, std):
+@pytest.mark.parametrize("std", ["kaiming", "xavier", 0.3])
+def test_the_spread_of_the_weights_is_the_one_that_was_asked_for(layer, kaiming, xavier, std):
     init_normal_(layer, std)
-    expected = {"he": he**0.5, "xavier": xavier**0.5}.get(std, std)
+    expected = {"kaiming": kaiming**0.5, "xavier": xavier**0.5}.get(std, std)
     weight = layer.weight.detach()
     tolerance = 5 / (2 * weight.numel()) ** 0.5  # five standard errors of a standard deviation
     assert_close(weight.std().item(), expected, rtol=tolerance, atol=0)
@@ -81,9 +81,9 @@ def test_biases_become_0():
     assert (init_normal_(nn.Linear(8, 6)).bias == 0).all()
 
 
-def test_he_is_the_default():
+def test_kaiming_is_the_default():
     a, b = MLP((8, 6, 2)), MLP((8, 6, 2))
-    for model, arguments in ((a, ()), (b, ("he",))):
+    for model, arguments in ((a, ()), (b, ("kaiming",))):
         init_normal_(model, *arguments, generator=torch.Generator().manual_seed(0))
     assert_close(a.state_dict(), b.state_dict(), rtol=0, atol=0)
 
@@ -117,7 +117,7 @@ def test_with_a_generator_the_global_random_state_is_untouched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("std", ["kaiming", 0, -1.0, None, float("nan")])
+@pytest.mark.parametrize("std", ["he", 0, -1.0, None, float("nan")])
 def test_another_std_is_refused(std):
-    with pytest.raises(ValueError, match='expects a positive std, "he" or "xavier"; got'):
+    with pytest.raises(ValueError, match='expects a positive std, "kaiming" or "xavier"; got'):
         init_normal_(nn.Linear(8, 6), std)

@@ -9,7 +9,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from normtutorial import OriginalNet
-from normtutorial import original as room
+from normtutorial.models.original import (
+    OriginalBatchNorm,
+    OriginalLayerNorm,
+    OriginalWeightNormLinear,
+)
 
 
 def weight_normalized(state, name, x):
@@ -51,9 +55,9 @@ def test_the_network_computes_what_the_notebook_computed(training):
 def test_each_layer_computes_what_the_notebook_computed(scale):
     x = rand(6, 5, scale=scale, shift=scale)
     for layer, formula in (
-        (room.WeightNormalizedLinear(5, 3), weight_normalized),
-        (room.BatchNorm(), whole_tensor_norm),
-        (room.LayerNorm(), row_norm),
+        (OriginalWeightNormLinear(5, 3), weight_normalized),
+        (OriginalBatchNorm(), whole_tensor_norm),
+        (OriginalLayerNorm(), row_norm),
     ):
         state = {f"layer.{k}": v for k, v in layer.double().named_parameters()}
         assert_close(layer(x), formula(state, "layer", x))
@@ -100,11 +104,11 @@ def test_its_batch_norm_remembers_nothing():
 
 
 def test_its_batch_norm_has_one_mean_for_all():
-    layer, x = room.BatchNorm(), torch.randn(6, 5)
+    layer, x = OriginalBatchNorm(), torch.randn(6, 5)
     assert_close(layer(x.T.contiguous()).T, layer(x))
 
 
 def test_its_weight_norm_divides_by_the_length_of_columns():
-    layer = room.WeightNormalizedLinear(5, 3)
+    layer = OriginalWeightNormLinear(5, 3)
     nn.init.ones_(layer.g)
     assert_close(layer.effective_weight().norm(dim=0), torch.ones(5))

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from normtutorial import DataError, ImageData, __main__
-from normtutorial.__main__ import NAMES, main
+from normtutorial import DataError, History, ImageData, cli
+from normtutorial.cli import main
+from normtutorial.studies import NAMES
 
 EPOCH = re.compile(r"epoch : (\d+), test acc : [01]\.\d{4}")
 
@@ -23,15 +24,15 @@ def data(monkeypatch) -> ImageData:
     images = torch.rand(300, 1, 28, 28)
     labels = torch.arange(300) % 10
     data = ImageData(images[:256], labels[:256], images[256:], labels[256:], "synthetic")
-    monkeypatch.setattr(__main__, "mnist", lambda source, root: data)
+    monkeypatch.setattr(cli, "digits", lambda source, root: data)
     return data
 
 
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail if a command trains."""
-    monkeypatch.setattr(__main__, "fit", lambda *_, **__: pytest.fail("it trained"))
-    monkeypatch.setattr(__main__, "compare", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(cli, "fit", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(cli, "compare", lambda *_, **__: pytest.fail("it trained"))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def explodes(monkeypatch):
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """Networks during whose second step, before any look at the test set, someone gives up."""
+    """Networks during whose second step, before any evaluation, someone gives up."""
 
     class Interrupted(nn.Linear):
         calls = 0
@@ -81,8 +82,8 @@ def no_memory(monkeypatch):
 
 
 def replace_networks(monkeypatch, make) -> None:
-    for room in "normtutorial.__main__", "normtutorial.experiments":
-        monkeypatch.setattr(f"{room}.build", lambda *_, **__: make())
+    for module in "cli", "studies":
+        monkeypatch.setattr(f"normtutorial.{module}.build", lambda *_, **__: make())
 
 
 def strict(path: Path) -> dict:
@@ -111,14 +112,14 @@ def test_train_prints_each_line_when_its_epoch_ends(capsys, monkeypatch):
     seen = []
 
     def fit(*_, on_evaluation, **__):
-        history = __main__.History()
+        history = History()
         for accuracy in 0.5, 0.9733:
-            history.test_accuracy.append(accuracy)
+            history.test_metric.append(accuracy)
             on_evaluation(history)
             seen.append(capsys.readouterr().out)
         return history
 
-    monkeypatch.setattr(__main__, "fit", fit)
+    monkeypatch.setattr(cli, "fit", fit)
     assert main(["train"]) == 0
     assert seen == ["epoch : 1, test acc : 0.5000\n", "epoch : 2, test acc : 0.9733\n"]
 
@@ -134,7 +135,7 @@ def test_the_seed_decides_the_run(tmp_path):
     for seed in "0", "0", "1":
         path = tmp_path / "run.json"
         assert main(["train", "--epochs", "1", "--seed", seed, "--json", str(path)]) == 0
-        losses.append(strict(path)["history"]["loss"])
+        losses.append(strict(path)["history"]["train_loss"])
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -143,10 +144,10 @@ def test_the_json_says_what_was_run_and_on_what(tmp_path):
     argv = ["train", "--norm", "layer", "--epochs", "2", "--json", str(path)]
     assert main(argv) == 0
     record = strict(path)
-    assert record["command"].startswith("python -m normtutorial train --norm layer --epochs 2")
+    assert record["command"].startswith("normtutorial train --norm layer --epochs 2")
     assert (record["source"], record["seed"], record["epochs"]) == ("synthetic", 0, 2)
     assert record["machine"]["torch"] == torch.__version__
-    assert len(record["history"]["loss"]) == 4 and record["history"]["steps"] == [2, 4]
+    assert len(record["history"]["train_loss"]) == 4 and record["history"]["eval_steps"] == [2, 4]
 
 
 def test_a_run_that_diverges_ends_with_a_sentence_and_null_in_its_json(explodes, tmp_path, capsys):
@@ -154,9 +155,9 @@ def test_a_run_that_diverges_ends_with_a_sentence_and_null_in_its_json(explodes,
     assert main(["train", "--epochs", "5", "--json", str(path)]) == 1
     out, err = capsys.readouterr()
     assert err == "normtutorial: it diverged: the loss of step 2 is not finite.\n"
-    assert len(out.splitlines()) == 2  # the last look at the test set, and the seconds
+    assert len(out.splitlines()) == 2  # the last evaluation, and the seconds
     history = strict(path)["history"]
-    assert history["diverged"] and history["loss"][1] is None
+    assert history["diverged"] and history["train_loss"][1] is None
 
 
 def test_an_interrupted_run_is_saved_and_gives_130(interrupted, tmp_path, capsys):
@@ -173,7 +174,7 @@ def test_a_run_without_memory_is_saved_and_ends_with_a_sentence(no_memory, tmp_p
     assert err == "normtutorial: it ended after 2 steps: Tried to allocate 1 PiB.\n"
     assert out.startswith("epoch : 1, test acc : 0.")
     history = strict(path)["history"]
-    assert len(history["loss"]) == 2 and history["steps"] == [2] and history["interrupted"]
+    assert len(history["train_loss"]) == 2 and history["eval_steps"] == [2] and history["interrupted"]
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])
@@ -187,7 +188,8 @@ def test_without_memory_for_the_network_itself_there_is_a_sentence_too(
     assert main([command, "--json", str(tmp_path / "run.json")]) == 1
     assert "not enough memory" in capsys.readouterr().err
     record = strict(tmp_path / "run.json")
-    assert record["history"]["loss"] == [] if command == "train" else record["runs"] == {"none": []}
+    run = record["history"] if command == "train" else record["runs"]["none"][0]
+    assert run["eval_steps"] == []
 
 
 def test_a_record_for_which_the_disk_is_full_is_printed(tmp_path, monkeypatch, capsys):
@@ -202,7 +204,7 @@ def test_a_record_for_which_the_disk_is_full_is_printed(tmp_path, monkeypatch, c
         f"normtutorial: {path} could not be written (No space left on device). What it would hold "
         "is printed above.\n"
     )
-    assert len(json.loads(out.splitlines()[-1])["history"]["loss"]) == 2
+    assert len(json.loads(out.splitlines()[-1])["history"]["train_loss"]) == 2
     assert os.listdir(tmp_path) == []
 
 
@@ -216,11 +218,11 @@ def test_a_comparison_without_memory_saves_what_there_is(no_memory, tmp_path, ca
     err = capsys.readouterr().err
     assert err == "normtutorial: batch ended before its time: Tried to allocate 1 PiB.\n"
     (run,) = strict(path)["runs"]["batch"]
-    assert run["steps"] == [2] and run["interrupted"] and not figure.exists()
+    assert run["eval_steps"] == [2] and run["interrupted"] and not figure.exists()
 
 
 def test_compare_prints_a_row_for_each_normalization(capsys):
-    assert main(["compare", "--norms", "none", "batch", "--seeds", "3", "--epochs", "1"]) == 0
+    assert main(["compare", "--norms", "none", "batch", "--runs", "3", "--epochs", "1"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["norm", "accuracy", "lowest", "highest", "s/epoch", "parameters"]
     assert [row.split()[0] for row in rows] == ["none", "batch"]
@@ -233,21 +235,21 @@ def test_compare_prints_a_row_for_each_normalization(capsys):
 
 def test_compare_writes_a_run_for_each_seed(tmp_path):
     path = tmp_path / "compare.json"
-    argv = ["compare", "--norms", "none", "rms", "--seeds", "2", "--seed", "5", "--epochs", "2"]
+    argv = ["compare", "--norms", "none", "rms", "--runs", "2", "--seed", "5", "--epochs", "2"]
     assert main([*argv, "--evaluate-every", "1", "--json", str(path)]) == 0
     record = strict(path)
     assert record["seeds"] == [5, 6] and list(record["runs"]) == ["none", "rms"]
     for runs in record["runs"].values():
         assert [run["seed"] for run in runs] == [5, 6]
         for run in runs:
-            assert run["steps"] == [1, 2, 3, 4]
-            assert len(run["train_loss"]) == len(run["test_accuracy"]) == 4
+            assert run["eval_steps"] == [1, 2, 3, 4]
+            assert len(run["train_loss_mean"]) == len(run["test_accuracy"]) == 4
 
 
 @pytest.mark.parametrize("suffix, magic", [(".png", b"\x89PNG"), (".svg", b"<?xml")])
 def test_compare_draws_the_curves(tmp_path, suffix, magic):
     path = tmp_path / f"curves{suffix}"
-    argv = ["compare", "--norms", "none", "--seeds", "2", "--epochs", "1"]
+    argv = ["compare", "--norms", "none", "--runs", "2", "--epochs", "1"]
     assert main([*argv, "--figure", str(path)]) == 0
     assert path.read_bytes().startswith(magic)
     assert os.listdir(tmp_path) == [path.name]
@@ -255,7 +257,7 @@ def test_compare_draws_the_curves(tmp_path, suffix, magic):
 
 def test_compare_says_which_normalization_diverged(explodes, tmp_path, capsys):
     path, figure = tmp_path / "compare.json", tmp_path / "curves.png"
-    argv = ["compare", "--norms", "none", "layer", "--seeds", "1", "--json", str(path)]
+    argv = ["compare", "--norms", "none", "layer", "--runs", "1", "--json", str(path)]
     assert main([*argv, "--figure", str(figure)]) == 1
     err = capsys.readouterr().err
     assert err == ("normtutorial: it diverged: the loss was not finite in a run of none, layer.\n")
@@ -267,7 +269,7 @@ def test_an_interrupted_comparison_saves_what_there_is(interrupted, tmp_path, ca
     path = tmp_path / "compare.json"
     assert main(["compare", "--norms", "none", "batch", "--json", str(path)]) == 130
     (run,) = strict(path)["runs"]["none"]
-    assert run["interrupted"] and run["steps"] == run["train_loss"] == []
+    assert run["interrupted"] and run["eval_steps"] == run["train_loss_mean"] == []
     assert "batch" not in strict(path)["runs"]
 
 
@@ -276,24 +278,24 @@ def test_an_interrupted_comparison_saves_what_there_is(interrupted, tmp_path, ca
 
 def test_data_says_where_the_files_are(monkeypatch, data, capsys, tmp_path):
     found = ImageData(*list(vars(data).values())[:4], source="mnist")
-    monkeypatch.setattr(__main__, "mnist", lambda source, root: found)
-    monkeypatch.setattr(__main__, "locate", lambda root: tmp_path)
+    monkeypatch.setattr(cli, "digits", lambda source, root: found)
+    monkeypatch.setattr(cli, "locate", lambda root: tmp_path)
     assert main(["data"]) == 0
     assert capsys.readouterr().out.splitlines() == [str(found), f"read from {tmp_path}"]
 
 
 def test_data_says_where_the_synthetic_digits_are(monkeypatch, data, capsys, tmp_path):
-    monkeypatch.setattr(__main__, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(cli, "cache_dir", lambda: tmp_path)
     assert main(["data", "--source", "synthetic"]) == 0
     assert capsys.readouterr().out.splitlines() == [str(data), f"cached in {tmp_path}"]
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "data"])
 def test_source_and_root_are_passed_on_and_an_error_is_a_sentence(command, monkeypatch, capsys):
-    def mnist(source, root):
+    def digits(source, root):
         raise DataError(f"no {source} in {root}")
 
-    monkeypatch.setattr(__main__, "mnist", mnist)
+    monkeypatch.setattr(cli, "digits", digits)
     assert main([command, "--source", "mnist", "--root", "here"]) == 1
     assert capsys.readouterr() == ("", "normtutorial: no mnist in here\n")
 
@@ -359,7 +361,7 @@ def test_there_is_help_everywhere(command, capsys):
         (["train", "--epochs", "two"], "expected a whole number from 1; got 'two'"),
         (["train", "--seed", "-1"], "expected"),
         (["compare", "--norms"], "expected at least one argument"),
-        (["compare", "--seeds", "0"], "expected a whole number from 1; got '0'"),
+        (["compare", "--runs", "0"], "expected a whole number from 1; got '0'"),
         (["data", "--source", "web"], "invalid choice: 'web'"),
     ],
     ids=" ".join,

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BatchNorm", "LayerNorm", "OriginalNet", "WeightNormalizedLinear"]
+__all__ = ["OriginalBatchNorm", "OriginalLayerNorm", "OriginalNet", "OriginalWeightNormLinear"]
 
 EPS = 1e-6
 
 
-class WeightNormalizedLinear(nn.Module):
+class OriginalWeightNormLinear(nn.Module):
     r"""Every weight is :math:`w_{ij} = g_{ij} v_{ij} / \lVert v_{:j} \rVert`.
 
     The length is that of a *column* of ``v`` (all weights that leave one input), where the paper
@@ -24,7 +24,7 @@ class WeightNormalizedLinear(nn.Module):
     one number for each row. The direction ``v`` is called ``weight``.
 
     Example:
-        >>> sum(p.numel() for p in WeightNormalizedLinear(784, 512).parameters()) // (784 * 512)
+        >>> sum(p.numel() for p in OriginalWeightNormLinear(784, 512).parameters()) // (784 * 512)
         2
     """
 
@@ -54,13 +54,13 @@ class _ScalarAffineNorm(nn.Module):
         self.gamma = nn.Parameter(torch.rand(1))
 
 
-class BatchNorm(_ScalarAffineNorm):
+class OriginalBatchNorm(_ScalarAffineNorm):
     """One mean and one variance for the whole tensor: all samples and all features together.
 
     The same in training and in eval; there are no running statistics.
 
     Example:
-        >>> BatchNorm()(torch.tensor([[0.0, 100.0], [0.0, 100.0]])).shape
+        >>> OriginalBatchNorm()(torch.tensor([[0.0, 100.0], [0.0, 100.0]])).shape
         torch.Size([2, 2])
     """
 
@@ -70,11 +70,11 @@ class BatchNorm(_ScalarAffineNorm):
         return self.gamma * (centered / torch.sqrt(variance + EPS)) + self.beta
 
 
-class LayerNorm(_ScalarAffineNorm):
+class OriginalLayerNorm(_ScalarAffineNorm):
     """One mean and one variance for each row, and one scale and one shift for all features.
 
     Example:
-        >>> LayerNorm()(torch.zeros(2, 3)).shape
+        >>> OriginalLayerNorm()(torch.zeros(2, 3)).shape
         torch.Size([2, 3])
     """
 
@@ -100,13 +100,13 @@ class OriginalNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.p1 = WeightNormalizedLinear(784, 512)
-        self.ln1 = LayerNorm()
-        self.p2 = WeightNormalizedLinear(512, 512)
-        self.bn2 = BatchNorm()
-        self.p3 = WeightNormalizedLinear(512, 256)
-        self.ln3 = LayerNorm()
-        self.p4 = WeightNormalizedLinear(256, 10)
+        self.p1 = OriginalWeightNormLinear(784, 512)
+        self.ln1 = OriginalLayerNorm()
+        self.p2 = OriginalWeightNormLinear(512, 512)
+        self.bn2 = OriginalBatchNorm()
+        self.p3 = OriginalWeightNormLinear(512, 256)
+        self.ln3 = OriginalLayerNorm()
+        self.p4 = OriginalWeightNormLinear(256, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)

@@ -1,12 +1,12 @@
-"""The networks of the book."""
+"""The multilayer perceptron, and how the weights of a network are drawn."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .parametrizations import WeightNormLinear
+from ..parametrizations import WeightNormLinear
 
 __all__ = ["MLP", "init_normal_"]
 
@@ -61,13 +61,13 @@ class MLP(nn.Sequential):
 
 @torch.no_grad()
 def init_normal_(
-    model: nn.Module, std: float | str = "he", *, generator: torch.Generator | None = None
+    model: nn.Module, std: float | str = "kaiming", *, generator: torch.Generator | None = None
 ) -> nn.Module:
     r"""Draw every weight from :math:`N(0, \text{std}^2)` and set every bias to 0, in place.
 
     Args:
         model: its linear, convolution and weight-normalized layers are set.
-        std: a number; ``"he"`` is :math:`\sqrt{2 / \text{fan\_in}}`, ``"xavier"`` is
+        std: a number; ``"kaiming"`` is :math:`\sqrt{2 / \text{fan\_in}}`, ``"xavier"`` is
             :math:`\sqrt{2 / (\text{fan\_in} + \text{fan\_out})}`.
         generator: None draws from torch's global one.
 
@@ -78,15 +78,17 @@ def init_normal_(
         ValueError: an unknown name, or a std that is not positive.
 
     Example:
-        >>> layer = init_normal_(nn.Linear(10_000, 10), "he")
+        >>> layer = init_normal_(nn.Linear(10_000, 10), "kaiming")
         >>> 0.0135 < layer.weight.std().item() < 0.0148  # sqrt(2 / 10 000) = 0.0141
         True
 
     References:
         Glorot and Bengio 2010, equation 12 (its variance); He et al. 2015, equation 10.
     """
-    if std not in ("he", "xavier") and not (isinstance(std, (int, float)) and std > 0):
-        raise ValueError(f'init_normal_ expects a positive std, "he" or "xavier"; got {std!r}.')
+    if std not in ("kaiming", "xavier") and not (isinstance(std, (int, float)) and std > 0):
+        raise ValueError(
+            f'init_normal_ expects a positive std, "kaiming" or "xavier"; got {std!r}.'
+        )
     for module in model.modules():
         if isinstance(module, WeightNormLinear):
             weight = module.weight_v
@@ -94,11 +96,18 @@ def init_normal_(
             weight = module.weight
         else:
             continue
-        fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
-        scale = {"he": (2 / fan_in) ** 0.5, "xavier": (2 / (fan_in + fan_out)) ** 0.5}.get(std, std)  # type: ignore[arg-type]
-        weight.normal_(0, scale, generator=generator)
+        weight.normal_(0, _std(std, weight), generator=generator)
         if isinstance(module, WeightNormLinear):
             module.weight_g.copy_(weight.norm(dim=1, keepdim=True))
         if module.bias is not None:
             module.bias.zero_()
     return model
+
+
+def _std(std: float | str, weight: Tensor) -> float:
+    fan_in, fan_out = weight[0].numel(), len(weight) * weight[0, 0].numel()
+    if std == "kaiming":
+        return (2 / fan_in) ** 0.5
+    if std == "xavier":
+        return (2 / (fan_in + fan_out)) ** 0.5
+    return float(std)

@@ -1,0 +1,73 @@
+"""What a run takes from its surroundings: the machine, threads of torch, seeds."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["machine", "seed_list", "threads"]
+
+
+def seed_list(n: int = 3) -> list[int]:
+    """``n`` seeds, all of them shifted by ``$NORMTUTORIAL_SEED``.
+
+    Raises:
+        ValueError: if the variable is set to anything but a whole number from 0.
+
+    Example:
+        >>> os.environ["NORMTUTORIAL_SEED"] = "2"
+        >>> seed_list(3)
+        [2000, 2001, 2002]
+        >>> del os.environ["NORMTUTORIAL_SEED"]
+        >>> seed_list(3)
+        [0, 1, 2]
+    """
+    block = os.environ.get("NORMTUTORIAL_SEED") or "0"
+    if not block.isdecimal():
+        raise ValueError(f"NORMTUTORIAL_SEED expects a whole number from 0; got {block!r}.")
+    return [1000 * int(block) + i for i in range(n)]
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Let torch use ``n`` threads for a while. Small networks are fastest with one.
+
+    Example:
+        >>> with threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions that a study ran with, for its file.
+
+    Example:
+        >>> machine()["torch"] == torch.__version__
+        True
+    """
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux's platform names only the architecture
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text("utf-8").splitlines()
+        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        processor = models[0] if models else processor
+    return {
+        "system": platform.system(),
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,172 @@
+"""Studies over seeds and settings, run by run: what several chapters and the command line share."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from .data import ImageData
+from .models import MLP, OriginalNet, init_normal_
+from .norms import NORMS
+from .training import History, fit
+
+__all__ = ["NAMES", "WIDTHS", "Run", "build", "compare", "learning_rate_sweep"]
+
+WIDTHS = (784, 512, 512, 256, 10)
+"""The original notebook's network."""
+
+NAMES = (*NORMS, "original")
+"""What :func:`build` knows: a network with one of the :data:`~normtutorial.norms.NORMS`, and the
+original notebook's, which mixes three."""
+
+
+class Run(NamedTuple):
+    """One training of a study.
+
+    Attributes:
+        norm: the name of its normalization.
+        lr: its learning rate.
+        seed: of its weights and batches.
+        history: what was recorded.
+    """
+
+    norm: str
+    lr: float
+    seed: int
+    history: History
+
+
+def build(
+    norm: str,
+    widths: Sequence[int] = WIDTHS,
+    *,
+    seed: int = 0,
+    std: float | str | None = None,
+    device: torch.device | str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A network with the named normalization, its weights drawn from ``seed``.
+
+    The global random state is left as it was.
+
+    Args:
+        norm: one of :data:`NAMES`.
+        widths: features from input to output.
+        seed: of the initial weights.
+        std: None keeps torch's initialization; else as for :func:`~normtutorial.init_normal_`.
+        device: where the network goes, after it was made on the CPU.
+        options: further arguments of :class:`~normtutorial.MLP`, such as ``activation``.
+
+    Raises:
+        ValueError: an unknown name, or ``"original"`` with other widths.
+
+    Example:
+        >>> build("batch", (784, 32, 10)).norm1
+        BatchNorm(32, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
+    """
+    if norm not in NAMES:
+        raise ValueError(f"Unknown normalization {norm!r}. Known ones: {', '.join(NAMES)}.")
+    if norm == "original" and (tuple(widths) != WIDTHS or options):
+        raise ValueError(f"The original network has widths {WIDTHS} and no options.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: nn.Module
+        if norm == "original":
+            model = OriginalNet()
+        else:
+            entry = NORMS[norm]
+            model = MLP(widths, entry.factory, linear=entry.linear, **options)
+        if std is not None:
+            init_normal_(model, std)
+    return model.to(device)
+
+
+def compare(
+    norms: Sequence[str],
+    data: ImageData,
+    *,
+    seeds: Sequence[int],
+    epochs: int = 5,
+    lr: float = 1e-3,
+    **settings: Any,
+) -> Iterator[Run]:
+    """Train the original's network with each normalization, once for each seed.
+
+    The seed draws the weights and the order of the batches, so all normalizations see the same
+    batches.
+
+    Args:
+        norms: of :data:`NAMES`.
+        data: what to train on.
+        seeds: one run each.
+        epochs: passes over the training images.
+        lr: the learning rate of Adam.
+        settings: further arguments of :func:`~normtutorial.fit`.
+
+    Yields:
+        Each :class:`Run` when it ends, all seeds of a normalization before the next one. An
+        interrupted run is the last. So is one that an error ends: the error is raised when the
+        next run is asked for.
+    """
+
+    def train(run: Run) -> None:
+        model = build(run.norm, seed=run.seed, device=data.device)
+        fit(model, data, epochs=epochs, lr=lr, seed=run.seed, history=run.history, **settings)
+
+    return _runs(product(norms, [lr], seeds), train)
+
+
+def learning_rate_sweep(
+    norms: Sequence[str],
+    rates: Sequence[float],
+    data: ImageData,
+    *,
+    seeds: Sequence[int],
+    widths: Sequence[int] = (784, 128, 128, 128, 128, 10),
+    std: float | str | None = "kaiming",
+    steps: int = 200,
+    momentum: float = 0.0,
+    **settings: Any,
+) -> Iterator[Run]:
+    """Train with SGD at one learning rate after another, until it breaks and beyond.
+
+    Args:
+        norms: of :data:`NAMES`.
+        rates: the learning rates.
+        data: what to train on.
+        seeds: one run each, for every normalization and rate.
+        widths, std: as for :func:`build`.
+        steps: batches per run.
+        momentum: of SGD.
+        settings: further arguments of :func:`~normtutorial.fit`.
+
+    Yields:
+        Each :class:`Run` when it ends, as :func:`compare` does.
+    """
+
+    def train(run: Run) -> None:
+        model = build(run.norm, widths, seed=run.seed, std=std, device=data.device)
+        sgd = torch.optim.SGD(model.parameters(), run.lr, momentum=momentum)
+        own = {"steps": steps, "optimizer": sgd, "seed": run.seed, "history": run.history}
+        fit(model, data, **own, **settings)
+
+    return _runs(product(norms, rates, seeds), train)
+
+
+def _runs(
+    settings: Iterable[tuple[str, float, int]], train: Callable[[Run], object]
+) -> Iterator[Run]:
+    """Each run when it has ended, in whatever way; then the error that ended it, if one did."""
+    for norm, lr, seed in settings:
+        run = Run(norm, lr, seed, History())
+        try:
+            train(run)
+        except Exception:
+            run.history.interrupted = True  # also where there was no memory for the network itself
+            yield run
+            raise
+        yield run
+        if run.history.interrupted:
+            return

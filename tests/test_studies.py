@@ -1,0 +1,186 @@
+"""Studies over seeds and settings."""
+
+import pytest
+import torch
+from helpers import toy
+from torch import nn
+from torch.testing import assert_close
+
+import normtutorial as nt
+from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies
+from normtutorial.norms import NORMS
+from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep
+
+SMALL = (16, 24, 24, 10)
+
+
+def linear_weights(model):
+    kinds = (nn.Linear, WeightNormLinear)
+    return [m.weight.detach() for m in model.modules() if isinstance(m, kinds)]
+
+
+@pytest.mark.parametrize("std", [None, "kaiming", 0.1])
+@pytest.mark.parametrize("norm", NORMS)
+def test_all_normalizations_start_with_the_same_weights(norm, std):
+    plain = linear_weights(build("none", SMALL, seed=3, std=std))
+    weights = linear_weights(build(norm, SMALL, seed=3, std=std))
+    assert len(weights) == 3
+    assert_close(weights, plain)
+
+
+@pytest.mark.parametrize("norm", NAMES)
+def test_the_same_seed_is_the_same_network_and_another_is_another(norm):
+    widths = WIDTHS if norm == "original" else SMALL
+    a, b, c = (torch.nn.utils.parameters_to_vector(build(norm, widths, seed=s).parameters())
+               for s in (0, 0, 1))  # fmt: skip
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("norm", NAMES)
+def test_every_network_maps_images_to_ten_logits(norm):
+    model = build(norm)
+    assert model(torch.rand(4, 1, 28, 28)).shape == (4, 10)
+
+
+def test_the_global_random_state_is_untouched():
+    before = torch.get_rng_state()
+    build("batch", SMALL, seed=3, std="kaiming")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "norm, kind",
+    [
+        ("batch", nt.BatchNorm),
+        ("layer", nt.LayerNorm),
+        ("instance", nt.InstanceNorm),
+        ("group", nt.GroupNorm),
+        ("rms", nt.RMSNorm),
+        ("weight", WeightNormLinear),
+        ("original", OriginalNet),
+    ],
+)
+def test_the_name_is_what_is_built(norm, kind):
+    model = build(norm) if norm == "original" else build(norm, SMALL)
+    assert any(isinstance(m, kind) for m in model.modules())
+
+
+def test_none_has_no_normalization():
+    kinds = {type(m).__name__ for m in build("none", SMALL).modules()}
+    assert kinds == {"MLP", "Flatten", "Linear", "ReLU"}
+
+
+def test_instance_norm_of_a_vector_is_layer_norm_without_scale_and_shift():
+    norm = build("instance", SMALL).norm1
+    x = torch.randn(5, 24)
+    assert_close(norm(x), nt.functional.layer_norm(x, (24,)))
+
+
+def test_options_are_those_of_the_mlp():
+    assert isinstance(build("batch", SMALL, activation=nn.Tanh).act1, nn.Tanh)
+
+
+def test_an_unknown_name_is_refused_with_those_that_are_known():
+    match = "Unknown normalization 'btach'. Known ones: none, weight, batch, layer, .*, original"
+    with pytest.raises(ValueError, match=match):
+        build("btach")
+
+
+@pytest.mark.parametrize("arguments", [{"widths": SMALL}, {"activation": nn.Tanh}], ids=str)
+def test_the_original_comes_in_one_size(arguments):
+    with pytest.raises(ValueError, match=r"original network has widths \(784, .* no options"):
+        build("original", **arguments)
+
+
+def test_the_networks_have_the_size_of_the_originals():
+    assert WIDTHS == (784, 512, 512, 256, 10)
+    assert sum(p.numel() for p in build("none").parameters()) == 798_474
+
+
+def images():
+    return toy(32, 16, side=28)
+
+
+def test_compare_runs_every_normalization_with_every_seed():
+    runs = list(compare(["batch", "original"], images(), seeds=[0, 5], epochs=1, batch_size=16))
+    expected = [("batch", 0), ("batch", 5), ("original", 0), ("original", 5)]
+    assert [(run.norm, run.seed) for run in runs] == expected
+    alone = fit(build("batch", seed=5), images(), epochs=1, batch_size=16, seed=5)
+    assert runs[1].history.train_loss == alone.train_loss and runs[1].lr == 1e-3
+
+
+def test_a_run_is_there_before_the_next_one_begins(monkeypatch):
+    begun = []
+    monkeypatch.setattr(studies, "fit", lambda *_, seed, **__: begun.append(seed))
+    for run in compare(["none"], images(), seeds=[0, 1, 2]):
+        assert begun[-1] == run.seed
+    assert begun == [0, 1, 2]
+
+
+def test_the_rate_is_that_of_adam():
+    (run,) = compare(["none"], images(), seeds=[0], epochs=1, lr=0.01)
+    alone = fit(build("none"), images(), epochs=1, lr=0.01)
+    assert run.lr == 0.01 and run.history.train_loss == alone.train_loss
+
+
+def test_an_interrupted_run_is_the_last(monkeypatch):
+    def interrupted_the_second_time(*_, seed, history, **__):
+        history.interrupted = seed == 1
+
+    monkeypatch.setattr(studies, "fit", interrupted_the_second_time)
+    runs = list(compare(["none", "batch"], images(), seeds=[0, 1, 2]))
+    assert [(run.norm, run.seed) for run in runs] == [("none", 0), ("none", 1)]
+
+
+@pytest.mark.parametrize("study", [compare, learning_rate_sweep], ids=lambda f: f.__name__)
+def test_a_run_that_an_error_ends_is_there_before_the_error(monkeypatch, study):
+    def fails_the_second_time(*_, seed, history, **__):
+        history.train_loss.append(1.0)
+        if seed == 1:
+            raise MemoryError("no more")
+
+    monkeypatch.setattr(studies, "fit", fails_the_second_time)
+    rates = [[0.1]] if study is learning_rate_sweep else []
+    runs = []
+    with pytest.raises(MemoryError, match="no more"):
+        for run in study(["none", "batch"], *rates, images(), seeds=[0, 1, 2]):
+            runs.append(run)  # noqa: PERF402
+    assert [(run.norm, run.seed, run.history.train_loss) for run in runs] == [
+        ("none", 0, [1.0]),
+        ("none", 1, [1.0]),
+    ]
+
+
+def test_a_learning_rate_sweep_goes_over_names_rates_and_seeds():
+    runs = list(
+        learning_rate_sweep(
+            ["none", "layer"],
+            [1e-3, 1e20],
+            toy(),
+            seeds=[0, 1],
+            widths=SMALL,
+            steps=6,
+            batch_size=16,
+        )
+    )
+    assert [run[:3] for run in runs] == [
+        (norm, lr, seed) for norm in ("none", "layer") for lr in (1e-3, 1e20) for seed in (0, 1)
+    ]
+    diverged = [run.history.diverged for run in runs if run.norm == "none"]
+    assert diverged == [False, False, True, True]
+
+
+def sweep(**options) -> list[History]:
+    settings = {"seeds": [0], "widths": SMALL, "steps": 3} | options
+    return [run.history for run in learning_rate_sweep(["none"], data=toy(), **settings)]
+
+
+def test_the_runs_of_a_sweep_start_from_the_same_weights():
+    slow, fast = (history.train_loss for history in sweep(rates=[1e-3, 1e-2]))
+    assert slow[0] == fast[0] and slow[1] != fast[1]
+
+
+def test_momentum_is_that_of_sgd():
+    (plain,), (heavy,) = (sweep(rates=[0.1], momentum=m) for m in (0.0, 0.9))
+    assert plain.train_loss[:2] == heavy.train_loss[:2]
+    assert plain.train_loss[2] != heavy.train_loss[2]
