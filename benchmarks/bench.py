@@ -27,10 +27,11 @@ from normtutorial import (
     LayerNorm,
     OriginalNet,
     WeightNormLinear,
+    digits,
     fit,
-    mnist,
 )
-from normtutorial.experiments import WIDTHS, threads
+from normtutorial.runtime import threads
+from normtutorial.studies import WIDTHS
 
 BATCH = 128
 
@@ -57,7 +58,7 @@ class Digits(torch.utils.data.Dataset):
 def original_loop(data: ImageData, steps: int) -> Callable[[], None]:
     """The original notebook's loop: a DataLoader, an image at a time, model.forward, plain Adam."""
     loader = torch.utils.data.DataLoader(Digits(data), batch_size=BATCH, shuffle=True)
-    device = data.train_images.device
+    device = data.device
     model = OriginalNet().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     loss_fn = nn.CrossEntropyLoss()
@@ -73,9 +74,9 @@ def original_loop(data: ImageData, steps: int) -> Callable[[], None]:
 
 
 def our_loop(data: ImageData, steps: int, model: nn.Module, probed: bool = False) -> Callable:
-    """`fit` for some steps; the look at the test set is kept to two images."""
+    """`fit` for some steps; the evaluation is kept to two images."""
     data = data.subset(len(data.train_images), 2)
-    model = model.to(data.train_images.device)
+    model = model.to(data.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.001, fused=True)
 
     def run() -> None:
@@ -88,7 +89,7 @@ def our_loop(data: ImageData, steps: int, model: nn.Module, probed: bool = False
 
 def matrix_products(data: ImageData, steps: int) -> Callable[[], None]:
     """The products that the steps cannot do without: forward, and both gradients of each layer."""
-    device = data.train_images.device
+    device = data.device
     pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
     weights = [torch.randn(b, a, device=device) for a, b in pairs]
     inputs = [torch.randn(BATCH, a, device=device) for a, _ in pairs]
@@ -146,13 +147,13 @@ def rows(seconds: dict[str, list[float]], n: int, has_target: bool) -> Iterator[
 
 
 def cached_data() -> dict:
-    """Seconds that `mnist()` takes when the files are there."""
+    """Seconds that `digits()` takes when the files are there."""
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        mnist()
+        digits()
         times.append(time.perf_counter() - started)
-    return summary("mnist() from the cache, seconds", times, 1.0)
+    return summary("digits() from the cache, seconds", times, 1.0)
 
 
 def peak_memory() -> dict:
@@ -161,9 +162,9 @@ def peak_memory() -> dict:
     To be asked for first: a process begins with the peak of the one that started it.
     """
     code = (
-        "import resource; from normtutorial import fit, mnist; "
-        "from normtutorial.experiments import build; data = mnist(); "
-        "fit(build('original', device=data.train_images.device), data, epochs=5); "
+        "import resource; from normtutorial import digits, fit; "
+        "from normtutorial.studies import build; data = digits(); "
+        "fit(build('original', device=data.device), data, epochs=5); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -181,7 +182,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     steps, rounds = (3, 1) if args.quick else (100, 5)
     results = [] if args.quick else [peak_memory()]
-    data = mnist()
+    data = digits()
     results.append(cached_data())
     torch.manual_seed(0)
     seconds = {}

@@ -14,7 +14,7 @@ from timing import Run, alternate, graphed, ratio, table, write
 from torch import Tensor, nn
 
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, WeightNormLinear
-from normtutorial.experiments import threads
+from normtutorial.runtime import threads
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(128, 512), (4096, 1024), (32, 64, 56, 56)]

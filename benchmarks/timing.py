@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from normtutorial.experiments import machine
+from normtutorial.runtime import machine
 
 RESULTS = Path(__file__).parent / "results"
 Run = Callable[[], None]
