@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import gradients, rand
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
+from helpers import gradients, rand
 from normtutorial import functional as NF
 
 # torch's own, when it first takes a forward-mode derivative

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import gradients
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from helpers import gradients
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from normtutorial import functional as NF
 

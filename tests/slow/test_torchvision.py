@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import assert_same_step, rand
 from torch import nn
 from torch.testing import assert_close
 from torchvision.models import (
@@ -16,6 +15,7 @@ from torchvision.models import (
 )
 
 import normtutorial as nt
+from helpers import assert_same_step, rand
 
 VISION = partial(
     VisionTransformer,

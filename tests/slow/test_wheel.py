@@ -1,0 +1,86 @@
+"""The wheel holds the whole module, and importing it loads nothing heavy."""
+
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import normtutorial
+
+ROOT = Path(__file__).parents[2]
+IMPORT_ALL = """
+import importlib, json, sys
+for module, names in json.loads(sys.argv[1]).items():
+    found = importlib.import_module(module)
+    missing = [name for name in names if not hasattr(found, name)]
+    assert not missing, f"{module} has no {missing}"
+print(sys.modules["normtutorial"].__file__)
+"""
+HEAVY = "import sys, normtutorial; print({'torchvision', 'matplotlib', 'PIL'} & {*sys.modules})"
+
+
+def run(*command: object, **options) -> str:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The scripts of an environment that has the wheel, and knows no checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a build leaves files behind, and takes those of earlier builds
+    shutil.copytree(ROOT / "normtutorial", source / "normtutorial")
+    for name in "pyproject.toml", "README.md", "LICENSE":
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
+    venv.create(folder / "env", symlinks=True)
+    scripts = folder / "env" / ("Scripts" if os.name == "nt" else "bin")
+    (wheel,) = folder.glob("*.whl")
+    run(*pip, "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel)
+    return scripts
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch) -> None:
+    """Elsewhere, with the packages that are installed here, but without the checkout.
+
+    It is installed here by a .pth file, which is not read in folders of PYTHONPATH.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(site.getsitepackages()))
+
+
+@pytest.mark.usefixtures("outside")
+def test_every_public_name_is_in_the_wheel(installed):
+    modules = [
+        found.name for found in pkgutil.walk_packages(normtutorial.__path__, "normtutorial.")
+    ]
+    public = {
+        name: getattr(importlib.import_module(name), "__all__", [])
+        for name in ("normtutorial", *modules)
+    }
+    assert len(public["normtutorial"]) > 20
+    assert {"normtutorial.data", "normtutorial.probes", "normtutorial.models"} <= set(public)
+    place = run(installed / "python", "-c", IMPORT_ALL, json.dumps(public)).strip()
+    assert Path(place).is_relative_to(installed.parent)
+    assert (Path(place).parent / "py.typed").exists()
+
+
+@pytest.mark.usefixtures("outside")
+def test_the_command_is_installed(installed):
+    assert "usage: normtutorial" in run(installed / "normtutorial", "--help")
+
+
+@pytest.mark.usefixtures("outside")
+def test_importing_the_module_loads_neither_torchvision_nor_matplotlib(installed):
+    assert run(installed / "python", "-W", "error", "-c", HEAVY) == "set()\n"
