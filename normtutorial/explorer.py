@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .probes import ActivationRecord
+from .probes.records import evenly
 from .training import History
 
 __all__ = ["Explorer"]
 
 UNITS = 24  # shown of each layer, evenly spaced
 BINS = 32  # of the pooled histogram
-MOMENTS = 14  # steps that can be chosen
+FRAMES = 14  # recorded passes that can be chosen
 
 
 class Explorer:
@@ -30,21 +31,20 @@ class Explorer:
 
     Args:
         runs: for each normalization its history and its activation records, one per layer, all
-            recorded at the same steps. The layers may have names of their own, but each run has
-            as many.
+            of the same passes. The layers may have names of their own, but each run has as many.
         origin: one sentence that says where the numbers come from. It is shown below the picture.
 
     Raises:
-        ValueError: no runs, or runs that differ in their steps or in the number of their layers.
+        ValueError: no runs, or runs that differ in their passes or in the number of their layers.
 
     Example:
         >>> from normtutorial import MLP, ActivationProbe
         >>> probe = ActivationProbe(MLP((4, 8, 3)), ["act1"], every=1)
         >>> with probe:
         ...     _ = probe.model(torch.randn(16, 4))
-        >>> history = History(steps=[1], test_accuracy=[0.5])
+        >>> history = History(eval_steps=[1], test_metric=[0.5])
         >>> explorer = Explorer({"none": (history, probe.records)}, origin="Noise.")
-        >>> explorer.data["steps"], list(explorer.data["runs"])
+        >>> explorer.data["frames"], list(explorer.data["runs"])
         ([0], ['none'])
     """
 
@@ -54,17 +54,19 @@ class Explorer:
         *,
         origin: str,
     ) -> None:
-        steps = [tuple(r.steps.tolist()) for _, records in runs.values() for r in records.values()]
+        layers = [record for _, records in runs.values() for record in records.values()]
+        seen = {tuple(record.passes.tolist()) for record in layers}
         depths = {len(records) for _, records in runs.values()}
-        if not steps or len(set(steps)) > 1 or len(depths) > 1:
+        if len(seen) != 1 or len(depths) != 1:
             raise ValueError(
-                "Explorer expects runs with the same recorded steps and the same number of layers; "
-                f"got {len(set(steps))} kinds of steps and {len(depths)} numbers of layers."
+                "Explorer expects runs with the same recorded passes and the same number of "
+                f"layers; got {len(seen)} kinds of passes and {len(depths)} numbers of layers."
             )
-        chosen = _evenly(len(steps[0]), MOMENTS)
+        (passes,) = seen
+        chosen = evenly(len(passes), FRAMES)
         self.data: dict[str, Any] = {
             "origin": origin,
-            "steps": [steps[0][i] for i in chosen],
+            "frames": [passes[i] for i in chosen],
             "runs": {norm: _run(*run, chosen) for norm, run in runs.items()},
         }
 
@@ -81,25 +83,20 @@ class Explorer:
         )
 
 
-def _evenly(n: int, most: int) -> list[int]:
-    """At most ``most`` of ``n`` indices, the first and the last among them."""
-    return sorted({round(i * (n - 1) / max(most - 1, 1)) for i in range(most)})
-
-
 def _run(
     history: History, records: Mapping[str, ActivationRecord], chosen: Sequence[int]
 ) -> dict[str, Any]:
-    looks = zip(history.steps, history.test_accuracy, strict=True)
+    evaluations = zip(history.eval_steps, history.test_accuracy, strict=True)
     return {
-        "looks": [[step, round(accuracy, 4)] for step, accuracy in looks],
+        "evaluations": [[step, round(accuracy, 4)] for step, accuracy in evaluations],
         "layers": {name: _layer(record, chosen) for name, record in records.items()},
     }
 
 
 def _layer(record: ActivationRecord, chosen: Sequence[int]) -> dict[str, Any]:
     """One layer: percentiles of some units, shares of the histogram, mean and deviation of all."""
-    shown = _evenly(record.percentiles.shape[2], UNITS)
-    percentiles = record.percentiles[chosen][:, :, shown].mT  # (moments, units, 5)
+    shown = evenly(record.percentiles.shape[2], UNITS)
+    percentiles = record.percentiles[chosen][:, :, shown].mT  # (frames, units, 5)
     low, high = record.edges[0].item(), record.edges[-1].item()
     counts = record.histogram[chosen].double()
     group = math.ceil(counts.shape[1] / BINS)
@@ -108,7 +105,7 @@ def _layer(record: ActivationRecord, chosen: Sequence[int]) -> dict[str, Any]:
     return {
         "range": [low, high],
         "units": _rounded(percentiles, 3),
-        "counts": _rounded(shares, 4),
+        "shares": _rounded(shares, 4),
         "mean": _rounded(record.pooled_mean[chosen], 3),
         "std": _rounded(record.pooled_std[chosen], 3),
     }

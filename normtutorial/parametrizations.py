@@ -1,5 +1,6 @@
 """Weight norm: what acts on the weights of a layer, not on its activations."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -160,8 +161,7 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
     if not layers or any(layer.bias is None for layer in layers):
         raise ValueError("data_dependent_init_ expects WeightNormLinear layers, each with a bias.")
 
-    def rescale(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        assert isinstance(layer, WeightNormLinear) and layer.bias is not None
+    def rescale(layer: Any, inputs: Any, output: Tensor) -> Tensor:
         var, mean = torch.var_mean(output.flatten(0, -2), dim=0, correction=0)
         if not (var > 0).all():
             raise ValueError(
@@ -173,10 +173,8 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
         layer.bias.sub_(mean).div_(std)
         return (output - mean) / std
 
-    handles = [layer.register_forward_hook(rescale) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(rescale))
         model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
     return model

@@ -1,11 +1,12 @@
 """The figures of the book. Every function draws on the Axes it is given and returns it.
 
 Numbers may come as tensors, arrays or lists. A normalization has the same color, marker and line
-style in all figures.
+style in all figures, those of its entry in :mod:`normtutorial.norms`.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import matplotlib.pyplot as plt
 import torch
@@ -13,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from torch import Tensor
 
+from .norms import NORMS, ORIGINAL, Norm
 from .probes import ActivationRecord, GradientRecord
+from .probes.records import evenly
 
 __all__ = [
     "color",
@@ -29,34 +32,19 @@ __all__ = [
     "use_style",
 ]
 
-# Colors after Okabe and Ito (2008), the light ones darkened to stand out from white at 3 to 1.
-_STYLES: dict[str, tuple[str, str, Any]] = {
-    "none": ("#222222", "o", "-"),
-    "weight": ("#009E73", "^", (0, (5, 1.5))),
-    "batch": ("#0072B2", "s", "-"),
-    "layer": ("#D55E00", "D", "-."),
-    "instance": ("#3795CC", "v", (0, (3, 1, 1, 1, 1, 1))),
-    "group": ("#BF5F93", "P", (0, (7, 2))),
-    "rms": ("#B27D00", "X", (0, (2, 1))),
-    "original": ("#7A7A7A", "*", ":"),
-}
-_NEUTRAL: list[tuple[str, str, Any]] = [
-    ("#4A5A6A", "h", "-"),
-    ("#8C6D46", "<", "--"),
-    ("#94879C", ">", "-."),
-    ("#6E7F5E", "p", ":"),
-]
-_others: list[str] = []  # labels that got a neutral style, in the order of their coming
+_NEUTRAL = (  # for what is no normalization
+    Norm("slate", "", color="#4A5A6A", marker="h", linestyle="-"),
+    Norm("brown", "", color="#8C6D46", marker="<", linestyle="--"),
+    Norm("mauve", "", color="#94879C", marker=">", linestyle="-."),
+    Norm("olive", "", color="#6E7F5E", marker="p", linestyle=":"),
+)
+_LOOKS = {look.name: look for look in (*NORMS.values(), ORIGINAL, *_NEUTRAL)}
 _GUIDE: dict[str, Any] = {"color": "#777777", "lw": 1, "ls": "--", "zorder": 1}
 
 
 def use_style() -> None:
-    """Set the look of all figures that follow: legible on a phone, on a light and a dark page.
-
-    Also forgets which neutral colors were given out.
-    """
-    _others.clear()
-    cycle = plt.cycler(color=[style[0] for style in _STYLES.values()])
+    """Set the look of all figures that follow: legible on a phone, on a light and a dark page."""
+    cycle = plt.cycler(color=[norm.color for norm in (*NORMS.values(), ORIGINAL)])
     plt.rcParams.update(
         {
             "figure.figsize": (6.4, 3.2),
@@ -88,14 +76,15 @@ def use_style() -> None:
 def color(norm: str) -> str:
     """The color of a normalization.
 
-    The names are none, weight, batch, layer, instance, group, rms and original. Any other label
-    gets the next of four neutral colors, and keeps it until :func:`use_style` is called.
+    The names are those of :data:`~normtutorial.norms.NORMS`, and original. Any other label has one
+    of four neutral colors, always the same one. Two labels of a figure that happen to share it can
+    be told apart by the names of these colors: slate, brown, mauve and olive.
 
     Example:
-        >>> color("batch")
-        '#0072B2'
+        >>> color("batch"), color("slate")
+        ('#0072B2', '#4A5A6A')
     """
-    return _style(norm)[0]
+    return _look(norm).color
 
 
 def marker(norm: str) -> str:
@@ -105,7 +94,7 @@ def marker(norm: str) -> str:
         >>> marker("batch")
         's'
     """
-    return _style(norm)[1]
+    return _look(norm).marker
 
 
 def linestyle(norm: str) -> Any:
@@ -115,7 +104,7 @@ def linestyle(norm: str) -> Any:
         >>> linestyle("batch")
         '-'
     """
-    return _style(norm)[2]
+    return _look(norm).linestyle
 
 
 def curves(
@@ -128,16 +117,17 @@ def curves(
         x: (T,) such as training steps.
         runs: (S, T), a row for each seed, or (T,) for a single run. NaN counts as missing. At a
             single ``x``, (S,) will do.
-        label: for the legend.
-        norm: sets color, marker and line style; None looks at ``label``.
+        label: for the legend; None is the label of the normalization.
+        norm: sets color, marker and line style, as in :func:`color`; None looks at ``label``.
 
     Raises:
         ValueError: if the runs are not as long as ``x``.
     """
-    x, runs = _tensor(x), _runs("curves", x, runs)
-    hue, shape, dash = _style(norm or label or "")
-    ax.fill_between(x, *_range(runs), color=hue, alpha=0.2, lw=0)
-    ax.plot(x, _median(runs), color=hue, marker=shape, ls=dash, label=label, markevery=_every(x))
+    x, runs = _tensor(x), _as_runs("curves", x, runs)
+    look = _look(norm or label or "")
+    style = {"color": look.color, "marker": look.marker, "ls": look.linestyle}
+    ax.fill_between(x, *_extent(runs), color=look.color, alpha=0.2, lw=0)
+    ax.plot(x, _median(runs), label=label or look.label, markevery=_marker_stride(x), **style)
     return ax
 
 
@@ -146,13 +136,13 @@ def dots(ax: Axes, x: Any, runs: Any, *, label: str | None = None, norm: str | N
 
     ``x`` may also be a list of names. A single point of ``x`` gets a short bar as its median.
     """
-    runs = _runs("dots", x, runs)
+    runs = _as_runs("dots", x, runs)
     x = list(x) if _are_names(x) else _tensor(x).tolist()
-    hue, shape, dash = _style(norm or label or "")
+    look = _look(norm or label or "")
     for run in runs:
-        ax.plot(x, run, ls="", color=hue, marker=shape, alpha=0.45, mec="none")
-    one = {"marker": "_", "ms": 16, "mew": 2} if len(x) == 1 else {"ls": dash}
-    ax.plot(x, _median(runs), color=hue, label=label, **one)
+        ax.plot(x, run, ls="", color=look.color, marker=look.marker, alpha=0.45, mec="none")
+    bar = {"marker": "_", "ms": 16, "mew": 2} if len(x) == 1 else {"ls": look.linestyle}
+    ax.plot(x, _median(runs), color=look.color, label=label or look.label, **bar)
     return ax
 
 
@@ -171,7 +161,7 @@ def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
     counts = record.histogram.double()
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
     ax.pcolormesh(
-        _borders(record.steps).numpy(),
+        _bin_edges(record.passes).numpy(),
         record.edges.numpy(),
         share.T.numpy(),
         norm=LogNorm(5e-4, 0.2),
@@ -204,9 +194,9 @@ def percentile_band(
             raise ValueError(f"percentile_band expects a unit from 0 to {units - 1}; got {unit}.")
         percentiles = record.percentiles[:, :, unit]
     p5, p15, p50, p85, p95 = percentiles.T
-    ax.fill_between(record.steps, p5, p95, color=hue, alpha=0.15, lw=0)
-    ax.fill_between(record.steps, p15, p85, color=hue, alpha=0.3, lw=0)
-    ax.plot(record.steps, p50, color=hue)
+    ax.fill_between(record.passes, p5, p95, color=hue, alpha=0.15, lw=0)
+    ax.fill_between(record.passes, p15, p85, color=hue, alpha=0.3, lw=0)
+    ax.plot(record.passes, p50, color=hue)
     ax.set(xlabel="training step", ylabel="activation")
     return ax
 
@@ -219,7 +209,9 @@ def dead_units(ax: Axes, records: Mapping[str, ActivationRecord]) -> Axes:
         records: by name, in the order of their depth: the darker, the deeper.
     """
     for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
-        ax.plot(record.steps, record.dead, label=name, markevery=_every(record.steps), **style)
+        ax.plot(
+            record.passes, record.dead, label=name, markevery=_marker_stride(record.passes), **style
+        )
     low, high = ax.get_ylim()
     ax.set_ylim(min(0, low), high + 0.25 * (high - low))  # room for the legend
     ax.set(xlabel="training step", ylabel="fraction of dead units")
@@ -253,10 +245,10 @@ def unit_histograms(
         ValueError: no unit, or one that is not there.
     """
     x = _tensor(x).transpose(0, 1).flatten(1)  # (U, samples)
-    chosen = _spread(len(x), units) if isinstance(units, int) else list(units)
+    chosen = evenly(len(x), units) if isinstance(units, int) else list(units)
     if not chosen or not all(-len(x) <= unit < len(x) for unit in chosen):
         raise ValueError(f"unit_histograms expects units from 0 to {len(x) - 1}; got {units}.")
-    low, high = range or _bulk(x)
+    low, high = range or _middle_99(x)
     edges = torch.linspace(low, high, bins + 1, dtype=x.dtype)
     middle, hue = (edges[1:] + edges[:-1]) / 2, color(norm or "batch")
     ax.fill_between(middle, _density(x, edges), color=hue, alpha=0.35, lw=0, label="all units")
@@ -280,20 +272,16 @@ def gradient_ratios(ax: Axes, records: Mapping[str, GradientRecord]) -> Axes:
     """
     ax.axhline(1e-3, **_GUIDE)
     for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
-        every = _every(record.steps)
-        ax.plot(record.steps, record.update_ratio, label=name, markevery=every, **style)
+        every = _marker_stride(record.passes)
+        ax.plot(record.passes, record.update_ratio, label=name, markevery=every, **style)
     ax.set_yscale("log")
     ax.set(xlabel="training step", ylabel="update / parameter")
     ax.legend(ncols=2 if len(records) > 3 else 1)
     return ax
 
 
-def _style(name: str) -> tuple[str, str, Any]:
-    if name in _STYLES:
-        return _STYLES[name]
-    if name not in _others:
-        _others.append(name)
-    return _NEUTRAL[_others.index(name) % len(_NEUTRAL)]
+def _look(name: str) -> Norm:
+    return _LOOKS.get(name) or _NEUTRAL[crc32(name.encode()) % len(_NEUTRAL)]
 
 
 def _tensor(values: Any) -> Tensor:
@@ -307,7 +295,7 @@ def _are_names(x: Any) -> bool:
     return not isinstance(x, Tensor) and any(isinstance(value, str) for value in x)
 
 
-def _runs(caller: str, x: Any, runs: Any) -> Tensor:
+def _as_runs(caller: str, x: Any, runs: Any) -> Tensor:
     """(S, T), each row as long as ``x``."""
     try:
         runs = _tensor(runs)
@@ -328,21 +316,21 @@ def _median(runs: Tensor) -> Tensor:
     return runs.nanquantile(0.5, dim=0)
 
 
-def _range(runs: Tensor) -> tuple[Tensor, Tensor]:
+def _extent(runs: Tensor) -> tuple[Tensor, Tensor]:
     """Least and greatest over the runs, where there are any."""
     return runs.nanquantile(0, dim=0), runs.nanquantile(1, dim=0)
 
 
-def _every(x: Tensor) -> int:
+def _marker_stride(x: Tensor) -> int:
     """About eight markers to a line."""
     return max(1, len(x) // 8)
 
 
-def _borders(steps: Tensor) -> Tensor:
-    """Halfway between the steps, and as far before the first and behind the last."""
-    steps = steps.double()
-    half = steps.diff() / 2 if len(steps) > 1 else torch.full((1,), 0.5, dtype=steps.dtype)
-    return torch.cat([steps[:1] - half[:1], steps[:-1] + steps.diff() / 2, steps[-1:] + half[-1:]])
+def _bin_edges(x: Tensor) -> Tensor:
+    """Halfway between the values, and as far before the first and behind the last."""
+    x = x.double()
+    half = x.diff() / 2 if len(x) > 1 else torch.full((1,), 0.5, dtype=x.dtype)
+    return torch.cat([x[:1] - half[:1], x[:-1] + x.diff() / 2, x[-1:] + half[-1:]])
 
 
 def _by_depth(n: int) -> list[dict[str, Any]]:
@@ -350,11 +338,7 @@ def _by_depth(n: int) -> list[dict[str, Any]]:
     return [{"color": shade, "marker": "osD^vPXh"[i % 8]} for i, shade in enumerate(shades)]
 
 
-def _spread(n: int, k: int) -> list[int]:
-    return torch.linspace(0, n - 1, min(n, k)).round().long().tolist()
-
-
-def _bulk(x: Tensor) -> tuple[float, float]:
+def _middle_99(x: Tensor) -> tuple[float, float]:
     """The ends of the middle 99 % of all finite values, apart even if these are all the same."""
     x = x[x.isfinite()].sort().values
     if len(x) == 0:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from normtutorial import MLP, ActivationProbe, History
-from normtutorial.explorer import BINS, MOMENTS, UNITS, Explorer
+from normtutorial.explorer import BINS, FRAMES, UNITS, Explorer
 
 
 def run(steps=40, every=2, layers=("linear1", "linear2"), scale=1.0):
@@ -16,33 +16,33 @@ def run(steps=40, every=2, layers=("linear1", "linear2"), scale=1.0):
     with probe:
         for _ in range(steps):
             model(scale * torch.randn(32, 6))
-    return History(steps=[10, 40], test_accuracy=[0.5, 0.87654]), probe.records
+    return History(eval_steps=[10, 40], test_metric=[0.5, 0.87654]), probe.records
 
 
 def test_it_holds_what_the_probe_recorded():
     history, records = run()
     data = Explorer({"none": (history, records)}, origin="Noise.").data
-    assert data["steps"][0] == 0 and data["steps"][-1] == 38 and len(data["steps"]) == MOMENTS
-    assert data["runs"]["none"]["looks"] == [[10, 0.5], [40, 0.8765]]
+    assert data["frames"][0] == 0 and data["frames"][-1] == 38 and len(data["frames"]) == FRAMES
+    assert data["runs"]["none"]["evaluations"] == [[10, 0.5], [40, 0.8765]]
     layer, record = data["runs"]["none"]["layers"]["linear1"], records["linear1"]
     assert layer["range"] == [-2, 2]
-    at = record.steps.tolist().index(data["steps"][3])
+    at = record.passes.tolist().index(data["frames"][3])
     assert layer["std"][3] == pytest.approx(record.pooled_std[at].item(), abs=6e-4)
     assert layer["mean"][3] == pytest.approx(record.pooled_mean[at].item(), abs=6e-4)
     assert len(layer["units"][3]) == UNITS
     for shown, unit in ((0, 0), (-1, 49)):
         expected = record.percentiles[at][:, unit].tolist()
         assert layer["units"][3][shown] == pytest.approx(expected, abs=6e-4)
-    shares = layer["counts"][3]
+    shares = layer["shares"][3]
     assert len(shares) == BINS and sum(shares) == pytest.approx(1, abs=0.01)
     pairs = record.histogram[at].double().unflatten(0, (BINS, 2)).sum(1)
     assert shares == pytest.approx((pairs / pairs.sum()).tolist(), abs=6e-5)
 
 
-def test_a_layer_with_few_units_and_a_run_with_few_steps_are_shown_whole():
+def test_a_layer_with_few_units_and_a_run_with_few_passes_are_shown_whole():
     history, records = run(steps=3, every=1)
     data = Explorer({"none": (history, records)}, origin="Noise.").data
-    assert data["steps"] == [0, 1, 2]
+    assert data["frames"] == [0, 1, 2]
     assert len(data["runs"]["none"]["layers"]["linear2"]["units"][0]) == 10
 
 
@@ -59,8 +59,8 @@ def test_html_carries_strict_json_and_cannot_end_its_script():
 @pytest.mark.parametrize(
     "runs",
     [{}, {"a": run(), "b": run(every=4)}, {"a": run(), "b": run(layers=("linear1",))}],
-    ids=["none", "other steps", "other depth"],
+    ids=["none", "other passes", "other depth"],
 )
 def test_runs_that_do_not_fit_together_are_refused(runs):
-    with pytest.raises(ValueError, match="same recorded steps and the same number of layers"):
+    with pytest.raises(ValueError, match="same recorded passes and the same number of layers"):
         Explorer(runs, origin="Noise.")

@@ -14,7 +14,6 @@ from torch.testing import assert_close
 
 from normtutorial import MLP, BatchNorm, WeightNormLinear, data_dependent_init_, weight_norm
 from normtutorial import functional as NF
-from normtutorial.parametrizations import __all__ as public
 
 LAYERS = {
     "Linear": (partial(nn.Linear, 6, 4), (5, 6)),
@@ -103,13 +102,11 @@ def test_a_row_that_becomes_zero_is_reported():
         layer(torch.randn(5, 6))
 
 
-@pytest.mark.parametrize("dim", [-1, 2])
-def test_a_dim_that_is_not_there_is_reported(dim):
-    with pytest.raises(ValueError, match=rf"dim from 0 to 1, the dimension to keep.*got dim={dim}"):
-        weight_norm(nn.Linear(6, 4), dim=dim)
-
-
-@pytest.mark.parametrize("module, known", [(nn.Linear(2, 2), "weight, bias"), (nn.ReLU(), "none")])
+@pytest.mark.parametrize(
+    "module, known",
+    [(nn.Linear(2, 2), "weight, bias"), (nn.Sequential(nn.Linear(2, 2)), "none")],
+    ids=["its own", "its child's"],
+)
 def test_a_name_that_is_not_there_is_reported_with_those_that_are(module, known):
     match = rf"parameter of {type(module).__name__}; got 'wight'\. It has: {known}\."
     with pytest.raises(ValueError, match=match):
@@ -123,11 +120,7 @@ def test_a_name_that_is_not_there_is_reported_with_those_that_are(module, known)
 def test_its_state_dict_loads_into_a_linear_layer_with_torchs_weight_norm(bias):
     ours = randomize_(WeightNormLinear(6, 4, bias=bias).double())
     theirs = torch_weight_norm(nn.Linear(6, 4, bias=bias).double())
-    names = {
-        "weight_g": "parametrizations.weight.original0",
-        "weight_v": "parametrizations.weight.original1",
-    }
-    theirs.load_state_dict({names.get(k, k): v for k, v in ours.state_dict().items()})
+    theirs.load_state_dict(ours.state_dict())
     assert_close(ours.weight, theirs.weight)
     x = rand(5, 6)
     assert_close(ours(x), theirs(x))
@@ -256,10 +249,6 @@ def test_it_wants_weight_normalized_layers_with_a_bias(model):
         data_dependent_init_(model, rand(64, 12))
 
 
-def test_what_is_public_is_what_this_file_tests():
-    assert public == ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
-
-
 def test_weight_norm_works_under_vmap_over_the_parameters():
     v, g = torch.randn(5, 3, 4), torch.rand(5, 3, 1)
     one_by_one = torch.stack([NF.weight_norm(*pair) for pair in zip(v, g, strict=True)])
@@ -274,13 +263,6 @@ def test_what_is_refused_is_left_as_it_was(dim):
     with pytest.raises(ValueError, match="weight_norm expects"):
         weight_norm(layer, dim=dim)
     assert type(layer) is nn.Linear and layer.weight is before
-
-
-def test_an_unknown_name_lists_the_parameters_of_the_module_itself():
-    with pytest.raises(ValueError, match=r"got 'weights'\. It has: weight, bias\.$"):
-        weight_norm(nn.Linear(6, 4), "weights")
-    with pytest.raises(ValueError, match=r"It has: none\.$"):
-        weight_norm(nn.Sequential(nn.Linear(6, 4)))
 
 
 def test_the_parametrization_says_its_dim():

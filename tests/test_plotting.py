@@ -13,9 +13,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from normtutorial import plotting
+from normtutorial.norms import NORMS, ORIGINAL
 from normtutorial.probes import ActivationProbe, GradientProbe
 
-NORMS = ["none", "weight", "batch", "layer", "instance", "group", "rms", "original"]
+NAMES = [*NORMS, "original"]
+NEUTRAL = ["slate", "brown", "mauve", "olive"]
 
 
 @pytest.fixture(autouse=True)
@@ -66,27 +68,31 @@ def contrast_with_white(hue):
 # Style
 
 
-@pytest.mark.parametrize("choose", [plotting.color, plotting.marker, plotting.linestyle])
-def test_a_normalization_looks_the_same_each_time(choose):
-    assert [choose(norm) for norm in NORMS] == [choose(norm) for norm in NORMS]
+def test_a_normalization_looks_as_the_registry_says():
+    for norm in (*NORMS.values(), ORIGINAL):
+        look = (norm.color, norm.marker, norm.linestyle)
+        assert look == tuple(
+            choose(norm.name) for choose in (plotting.color, plotting.marker, plotting.linestyle)
+        )
 
 
 @pytest.mark.parametrize("choose", [plotting.color, plotting.marker])
 def test_no_two_normalizations_look_the_same(choose):
-    looks = [choose(label) for label in [*NORMS, "he", "xavier", "uniform", "identity"]]
-    assert len(set(looks)) == 12
+    assert len({choose(name) for name in [*NAMES, *NEUTRAL]}) == 12
 
 
-def test_other_labels_keep_their_neutral_color_until_the_style_is_set_again():
-    first, second = plotting.color("he"), plotting.color("xavier")
-    assert first != second and plotting.color("he") == first
-    plotting.use_style()
-    assert plotting.color("xavier") == first
+def test_another_label_has_a_neutral_color_whatever_was_asked_before():
+    neutral = {plotting.color(name) for name in NEUTRAL}
+    labels = [f"momentum {i}" for i in range(40)]
+    colors = [plotting.color(label) for label in labels]
+    assert set(colors) == neutral
+    assert [plotting.color(label) for label in reversed(labels)] == colors[::-1]
+    assert plotting.color("momentum 0") == plotting.color("brown")  # in every process
 
 
-@pytest.mark.parametrize("label", [*NORMS, "he", "xavier", "uniform", "identity"])
-def test_every_color_stands_out_from_white(label):
-    assert contrast_with_white(plotting.color(label)) >= 3
+@pytest.mark.parametrize("name", [*NAMES, *NEUTRAL])
+def test_every_color_stands_out_from_white(name):
+    assert contrast_with_white(plotting.color(name)) >= 3
 
 
 def test_the_style_is_legible_and_bare():
@@ -120,6 +126,23 @@ def test_curves_draw_the_median_in_the_range_of_the_runs(ax, as_given):
 def test_curves_take_their_look_from_norm_before_label(ax):
     plotting.curves(ax, [0, 1], [[1, 2]], label="with layer norm", norm="layer")
     assert ax.lines[0].get_color() == plotting.color("layer")
+
+
+@pytest.mark.parametrize("draw", [plotting.curves, plotting.dots])
+@pytest.mark.parametrize(
+    "given, shown",
+    [
+        ({"norm": "batch"}, ["batch norm"]),
+        ({"norm": "batch", "label": "after"}, ["after"]),
+        ({"label": "batch"}, ["batch"]),
+        ({"norm": "slate"}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_a_legend_has_the_label_or_that_of_the_normalization(ax, draw, given, shown):
+    draw(ax, [0, 1], [[1, 2]], **given)
+    assert ax.get_legend_handles_labels()[1] == shown
 
 
 def test_curves_draw_a_single_run_and_one_that_needs_a_gradient(ax):

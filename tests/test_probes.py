@@ -1,7 +1,7 @@
 """The probes see what is there, disturb nothing and leave nothing behind."""
 
 import math
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def images(n=32, seed=1):
 
 
 def train(model, steps, probes=(), lr=1e-2):
-    """A loop by hand, that looks at a test set in eval mode after every step."""
+    """A loop by hand, with a pass in eval mode after every step."""
     optimizer = torch.optim.Adam(model.parameters(), lr)
     with ExitStack() as stack:
         for probe in probes:
@@ -71,13 +71,13 @@ def test_every_third_pass_is_recorded_from_the_first_on():
     with ActivationProbe(model, every=3) as probe:
         for _ in range(8):
             model(images())
-    assert probe.steps == [0, 3, 6]
-    assert probe.records["1"].steps.tolist() == [0, 3, 6]
+    assert probe.passes == [0, 3, 6]
+    assert probe.records["1"].passes.tolist() == [0, 3, 6]
 
 
 def test_passes_in_eval_mode_are_neither_counted_nor_recorded():
     train(model := network(), 4, [probe := ActivationProbe(model, every=2)])
-    assert probe.steps == [0, 2]
+    assert probe.passes == [0, 2]
 
 
 def test_passes_without_gradients_are_recorded_too():
@@ -87,7 +87,7 @@ def test_passes_without_gradients_are_recorded_too():
             model(images())
         with torch.inference_mode():
             model(images())
-    assert one.steps == two.steps == [0]
+    assert one.passes == two.passes == [0]
     assert two.records["1.weight"].grad_norm.isnan().all()
     assert two.records["1.weight"].update_norm.tolist() == [0]
 
@@ -99,7 +99,7 @@ def test_a_probe_that_is_entered_again_counts_on():
         with probe:
             for _ in range(3):
                 model(images())
-    assert probe.steps == [0, 2, 4]
+    assert probe.passes == [0, 2, 4]
 
 
 @pytest.mark.parametrize("kind", [ActivationProbe, GradientProbe])
@@ -113,7 +113,7 @@ def test_a_module_called_outside_of_a_pass_is_not_recorded():
     with ActivationProbe(model, every=1) as probe:
         model(images())
         model[1](torch.randn(5, 9))
-    assert len(probe.records["1"].steps) == 1
+    assert len(probe.records["1"].passes) == 1
 
 
 def test_a_pass_that_fails_is_not_recorded():
@@ -122,8 +122,8 @@ def test_a_pass_that_fails_is_not_recorded():
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             model(torch.randn(5, 7))
         model(images())
-    assert probe.steps == [1]
-    assert all(record.steps.tolist() == [1] for record in probe.records.values())
+    assert probe.passes == [1]
+    assert all(record.passes.tolist() == [1] for record in probe.records.values())
 
 
 # Which layers
@@ -158,22 +158,63 @@ def test_a_parametrized_layer_is_recorded_and_its_parametrization_is_not():
     assert list(probe.records) == ["0", "1"]
 
 
-def test_a_module_that_is_called_twice_is_recorded_with_its_last_call():
+class Shared(nn.Sequential):
+    """One ReLU behind both linear layers, called as often as the second is."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, 5))
+        self.again = self[1]
+        self.depth = 2
+
+    def forward(self, x):
+        x = self[1](self[0](x))
+        for _ in range(self.depth):
+            x = self[1](self[2](x))
+        return x
+
+
+def test_every_call_of_a_shared_module_is_recorded():
+    model, x = Shared(), torch.randn(6, 9)
+    with ActivationProbe(model, every=1) as probe:
+        last = model(x).detach()
+        model.depth = 1
+        model(x)
+    first = F.relu(model[0](x)).detach()
+    calls = activations(model, x)
+    assert list(probe.records) == ["0", "1", "2", "1#2", "2#2", "1#3"]
+    assert list(calls) == ["0", "1", "2", "1#2"]
+    assert_close(calls["1"], first)
+    assert_close(probe.records["1"].mean[0], first.mean(0))
+    assert_close(probe.records["1#3"].mean[0], last.mean(0))
+    assert_close(probe.records["1#2"].mean[1], calls["1#2"].mean(0))
+    assert probe.records["1#2"].passes.tolist() == [0, 1]
+    assert probe.records["1#3"].passes.tolist() == [0]
+
+
+def test_calls_of_a_module_may_differ_in_their_units():
     relu = nn.ReLU()
     model = nn.Sequential(nn.Linear(9, 5), relu, nn.Linear(5, 3), relu)
-    with ActivationProbe(model) as probe:
-        y = model(x := torch.randn(6, 9))
-    assert list(probe.records) == ["0", "1", "2"]
-    assert_close(probe.records["1"].mean[0], y.detach().mean(0))
-    assert_close(activations(model, x)["1"], y.detach())
+    with ActivationProbe(model, every=1) as probe:
+        for _ in range(2):
+            model(torch.randn(6, 9))
+    assert probe.records["1"].mean.shape == (2, 5) and probe.records["1#2"].mean.shape == (2, 3)
+
+
+def test_calls_are_counted_from_one_in_each_pass_also_after_a_pass_that_failed():
+    model = Shared()
+    with ActivationProbe(model, every=1) as probe:
+        model.depth = None
+        with pytest.raises(TypeError):
+            model(torch.randn(6, 9))
+        model.depth = 1
+        model(torch.randn(6, 9))
+    assert list(probe.records) == ["0", "1", "2", "1#2"]
 
 
 def test_a_shared_module_can_be_named_by_either_of_its_names():
-    relu = nn.ReLU()
-    model = nn.Sequential(nn.Linear(9, 5), relu, nn.Linear(5, 3), relu)
-    with ActivationProbe(model, ["3"]) as probe:
+    with ActivationProbe(model := Shared(), ["again"]) as probe:
         model(torch.randn(6, 9))
-    assert list(probe.records) == ["3"]
+    assert list(probe.records) == ["again", "again#2", "again#3"]
 
 
 def test_what_is_no_tensor_is_left_out():
@@ -204,10 +245,12 @@ def test_an_unknown_name_is_answered_with_the_near_ones(look):
 
 def test_a_name_that_was_not_recorded_is_answered_with_what_was():
     model = network()
-    with ActivationProbe(model, ["1", "3"]) as probe:
+    with ActivationProbe(model, ["1", "3"]) as probe, GradientProbe(model) as gradients:
         model(images())
     with pytest.raises(KeyError, match="nothing was recorded under '2'; the names are '1', '3'"):
         probe.records["2"]
+    with pytest.raises(KeyError, match=r"under '1\.wieght'; near names are '1\.weight'"):
+        gradients.records["1.wieght"]
 
 
 @pytest.mark.parametrize("kind", [ActivationProbe, GradientProbe])
@@ -256,7 +299,7 @@ def test_a_record_has_the_shapes_it_promises():
             model(images())
     shapes = {name: tuple(tensor.shape) for name, tensor in vars(probe.records["3"]).items()}
     assert shapes == {
-        "steps": (3,),
+        "passes": (3,),
         "mean": (3, 12),
         "std": (3, 12),
         "percentiles": (3, 5, 12),
@@ -278,9 +321,34 @@ def test_units_are_dim_1_and_positions_are_samples():
     assert_close(record.std[0], x.std((0, 2, 3), correction=0))
 
 
-def test_an_output_without_dim_1_is_one_unit():
-    record = record_of(x := torch.randn(6))
+@pytest.mark.parametrize("unit_dim", [-1, 2])
+def test_units_of_a_sequence_are_its_features(unit_dim):
+    block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0, batch_first=True)  # (N, T, D)
+    x = torch.randn(6, 5, 8)
+    with ActivationProbe(block, ["linear1", "norm2"], unit_dim=unit_dim) as probe:
+        y = block(x).detach()
+    assert probe.records["linear1"].mean.shape == (1, 16)
+    record = probe.records["norm2"]
+    assert_close(record.mean[0], y.mean((0, 1)))
+    assert_close(record.std[0], y.std((0, 1), correction=0))
+    assert_close(
+        record.percentiles[0], y.flatten(0, 1).quantile(torch.tensor(PERCENTILES) / 100, dim=0)
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (6,)], ids=str)
+@pytest.mark.parametrize("unit_dim", [1, -1, 2])
+def test_an_output_with_fewer_than_two_dims_is_one_unit(shape, unit_dim):
+    record = record_of(x := torch.randn(shape), unit_dim=unit_dim)
     assert_close(record.mean[0], x.mean()[None])
+
+
+@pytest.mark.parametrize("unit_dim", [2, -3])
+def test_an_output_without_the_dim_of_the_units_is_named(unit_dim):
+    model = nn.Sequential(nn.Linear(9, 3))
+    message = rf"units in dim {unit_dim}; '0' put out \(4, 3\). Choose another unit_dim"
+    with ActivationProbe(model, unit_dim=unit_dim), pytest.raises(ValueError, match=message):
+        model(torch.randn(4, 9))
 
 
 @pytest.mark.parametrize("shape", [(5000, 3), (300, 64), (64, 784), (16, 8, 30, 30)], ids=str)
@@ -398,7 +466,7 @@ def test_a_layer_whose_units_change_in_number_is_named():
     with ActivationProbe(model, every=1) as probe:
         model(torch.randn(4, 3))
         model(torch.randn(4, 5))
-    with pytest.raises(ValueError, match=r"'0' had 3 \(step 0\) and 5 \(step 1\)"):
+    with pytest.raises(ValueError, match=r"'0' had 3 \(pass 0\) and 5 \(pass 1\) in dim 1"):
         _ = probe.records
 
 
@@ -407,7 +475,7 @@ def test_records_can_be_read_during_the_run():
     with ActivationProbe(model, every=1) as probe:
         for step in range(3):
             model(images())
-            assert len(probe.records["1"].steps) == step + 1
+            assert len(probe.records["1"].passes) == step + 1
 
 
 # Gradients and updates
@@ -426,7 +494,7 @@ def test_gradient_norms_are_those_of_the_loop():
             optimizer.zero_grad()
     record = probe.records["1.weight"]
     assert list(probe.records) == [name for name, _ in model.named_parameters()]
-    assert probe.steps == record.steps.tolist() == [0, 2, 4]
+    assert probe.passes == record.passes.tolist() == [0, 2, 4]
     assert_close(record.grad_norm, torch.tensor(grads[::2]))
     assert_close(record.param_norm, torch.tensor(sizes[::2]))
     assert_close(record.update_norm, rate * record.grad_norm, rtol=1e-4, atol=1e-7)  # a difference
@@ -442,12 +510,12 @@ def test_the_update_of_the_last_step_is_read_on_leaving():
 def test_a_step_that_an_error_cuts_short_is_dropped():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with pytest.raises(KeyboardInterrupt), GradientProbe(model, every=1) as probe:
+    with suppress(KeyboardInterrupt), GradientProbe(model, every=1) as probe:
         model(images()).square().sum().backward()
         optimizer.step()
         model(images())
         raise KeyboardInterrupt
-    assert probe.steps == [0]
+    assert probe.passes == [0]
 
 
 def test_frozen_parameters_are_left_out():
@@ -538,7 +606,7 @@ def test_two_probes_on_one_model_do_not_meet():
     with ActivationProbe(model, every=1) as one, ActivationProbe(model, ["1"], every=2) as two:
         for _ in range(4):
             model(images())
-    assert one.steps == [0, 1, 2, 3] and two.steps == [0, 2]
+    assert one.passes == [0, 1, 2, 3] and two.passes == [0, 2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

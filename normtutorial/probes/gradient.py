@@ -1,0 +1,92 @@
+"""How large gradients and updates are while a model trains."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .hooks import Probe, Row, stacked
+from .records import GradientRecord
+
+__all__ = ["GradientProbe"]
+
+
+class GradientProbe(Probe):
+    """Records how large gradients and updates are, for any optimizer.
+
+    At a recorded pass the parameters are copied when it begins, and their gradients measured as
+    backward leaves them, before any clipping or unscaling. What the optimizer has added is read
+    when the next forward pass in training mode begins, or on leaving; a step that an error cuts
+    short is dropped. So one step is one forward pass; with several passes for one step, the
+    updates of the recorded ones are partly zero. Passes are counted as by
+    :class:`ActivationProbe`.
+
+    Args:
+        model: any module. Its parameters that require a gradient on entering are recorded.
+        every: passes from one record to the next.
+
+    Attributes:
+        passes: the recorded ones, counted from 0.
+
+    Example:
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> model.weight.data.fill_(2.0)
+        tensor([[2.]])
+        >>> with GradientProbe(model) as probe:
+        ...     model(torch.tensor([[3.0]])).backward()
+        ...     model.weight.data -= 0.1 * model.weight.grad
+        >>> record = probe.records["weight"]
+        >>> record.grad_norm.item(), record.param_norm.item(), round(record.update_ratio.item(), 4)
+        (3.0, 2.0, 0.15)
+    """
+
+    def __init__(self, model: nn.Module, *, every: int = 50) -> None:
+        super().__init__(model, every)
+        self._before: dict[str, tuple[Tensor, Tensor]] = {}  # parameter, and its copy
+        self._grads: dict[str, Tensor] = {}  # norms
+
+    @property
+    def records(self) -> dict[str, GradientRecord]:
+        """The record of each parameter, so far. Can be read during the run and after it.
+
+        Raises:
+            RuntimeError: if nothing was recorded yet.
+        """
+        return self._all(lambda _, rows: GradientRecord(**stacked(rows)))
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+
+    def _hooks(self) -> Iterator[RemovableHandle]:
+        for name, parameter in self._parameters():
+            yield parameter.register_post_accumulate_grad_hook(partial(self._see, name))
+
+    def _begin(self) -> None:
+        self._before = {name: (p, p.detach().clone()) for name, p in self._parameters()}
+
+    def _see(self, name: str, parameter: Tensor) -> None:
+        if self._current is not None and parameter.grad is not None:
+            self._grads[name] = _norm(parameter.grad)
+
+    def _end(self, complete: bool) -> None:
+        if complete and self._current is not None:
+            self._keep(self._current, {name: self._row(name) for name in self._before})
+        self._current, self._before, self._grads = None, {}, {}
+
+    def _row(self, name: str) -> Row:
+        parameter, before = self._before[name]
+        return {
+            "grad_norm": self._grads[name].item() if name in self._grads else math.nan,
+            "param_norm": _norm(before).item(),
+            "update_norm": _norm(parameter.detach() - before.to(parameter)).item(),
+        }
+
+
+def _norm(x: Tensor) -> Tensor:
+    x = x.detach()
+    if x.is_sparse:
+        x = x.coalesce().values()
+    return torch.linalg.vector_norm(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
