@@ -1,5 +1,6 @@
 """The browser that prints the book and checks its pages."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from shutil import which
@@ -11,17 +12,15 @@ TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.the
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
+def launched() -> Iterator[Browser]:
     """A browser without a window.
 
     Raises:
-        FileNotFoundError: if none is installed.
+        SystemExit: if none is installed, with what to do.
     """
     path = next(filter(None, map(which, BROWSERS)), None)
     if path is None:
-        raise FileNotFoundError(
-            f"No browser was found; `.ci/browser` installs one ({', '.join(BROWSERS)})."
-        )
+        sys.exit(f"No browser was found; `.ci/browser` installs one ({', '.join(BROWSERS)}).")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield running

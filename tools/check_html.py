@@ -1,4 +1,4 @@
-"""Check built pages without a network: ``python tests/web/check_html.py _build/html``.
+"""Check built pages without a network: ``python tools/check_html.py _build/html``.
 
 Every link and anchor inside the book leads somewhere, every image is described, nothing is loaded
 from another host, no formula and no traceback is left raw.
@@ -6,6 +6,7 @@ from another host, no formula and no traceback is left raw.
 
 import re
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -83,45 +84,53 @@ def leads_nowhere(url: str, page: Path, pages: dict[Path, Page]) -> bool:
     return bool(anchor) and target in pages and anchor not in pages[target].ids
 
 
+def built_pages(root: Path) -> dict[Path, Page]:
+    """The pages under a folder, read."""
+    files = [path for path in root.resolve().rglob("*.html") if "_static" not in path.parts]
+    return {path: Page(path.read_text("utf-8")) for path in files}
+
+
+def of_page(path: Path, pages: dict[Path, Page]) -> Iterator[str]:
+    """The problems of one page."""
+    page = pages[path]
+    if not page.title.strip() and not page.forwards:
+        yield "has no title"
+    for url in page.assets:
+        parts = urlsplit(url)
+        if parts.netloc:
+            yield f"loads {url} from another host"
+        elif parts.scheme != "data" and leads_nowhere(url, path, pages):
+            yield f"loads {url}, which is not there"
+    for url in page.links:
+        parts = urlsplit(url)
+        if not parts.scheme and not parts.netloc and leads_nowhere(url, path, pages):
+            yield f"links to {url}, which is not there"
+    for url in REMOTE_IN_CSS.findall(page.styles):
+        yield f"a style loads {url} from another host"
+    for source in page.undescribed:
+        yield f"the image {source} has no alternative text"
+    for one in {one for one in page.ids if page.ids.count(one) > 1}:
+        yield f"the id {one} is there twice"
+
+
 def problems(root: Path) -> list[str]:
     """Every problem of the pages under ``root``, as sentences."""
-    root = root.resolve()
-    files = [path for path in root.rglob("*.html") if "_static" not in path.parts]
-    pages = {path: Page(path.read_text("utf-8")) for path in files}
-    found = []
-    for path, page in pages.items():
-        name = path.relative_to(root)
-        if not page.title.strip() and not page.forwards:
-            found.append(f"{name}: has no title")
-        for url in page.assets:
-            if urlsplit(url).scheme == "data":
-                continue
-            if urlsplit(url).netloc:
-                found.append(f"{name}: loads {url} from another host")
-            elif leads_nowhere(url, path, pages):
-                found.append(f"{name}: loads {url}, which is not there")
-        for url in page.links:
-            parts = urlsplit(url)
-            if not parts.scheme and not parts.netloc and leads_nowhere(url, path, pages):
-                found.append(f"{name}: links to {url}, which is not there")
-        for url in REMOTE_IN_CSS.findall(page.styles):
-            found.append(f"{name}: a style loads {url} from another host")
-        for source in page.undescribed:
-            found.append(f"{name}: the image {source} has no alternative text")
-        repeated = {one for one in page.ids if page.ids.count(one) > 1}
-        found += [f"{name}: the id {one} is there twice" for one in sorted(repeated)]
+    pages = built_pages(root)
+    found = {
+        f"{path.relative_to(root.resolve())}: {problem}"
+        for path in pages
+        for problem in of_page(path, pages)
+    }
     for style in root.rglob("*.css"):
         for url in REMOTE_IN_CSS.findall(style.read_text("utf-8")):
-            found.append(f"{style.relative_to(root)}: loads {url} from another host")
-    if not pages:
-        found.append(f"there is no page under {root}")
-    return sorted(set(found))
+            found.add(f"{style.relative_to(root)}: loads {url} from another host")
+    return sorted(found) if pages else [f"there is no page under {root}"]
 
 
 def main(root: str) -> int:
     found = problems(Path(root))
     print(*found, sep="\n", end="\n" if found else "")
-    count = len([p for p in Path(root).rglob("*.html") if "_static" not in p.parts])
+    count = len(built_pages(Path(root)))
     print(f"{count} pages: {len(found) or 'no'} problem{'s' * (len(found) != 1)}.")
     return 1 if found else 0
 

@@ -6,35 +6,24 @@ pages of the book lead inside the PDF.
 
 import io
 import sys
-from pathlib import Path
-from shutil import which
 from urllib.parse import unquote, urlsplit
 
-import yaml
-from playwright.sync_api import Page, sync_playwright
+import chapters
+from browser import launched, typeset
+from playwright.sync_api import Page
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject
 
-ROOT = Path(__file__).parents[2]
-SITE = ROOT / "_build" / "html"
-TARGET = ROOT / "_build" / "normtutorial.pdf"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SITE = chapters.ROOT / "_build" / "html"
+TARGET = chapters.ROOT / "_build" / "normtutorial.pdf"
 MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
 OPEN = "document.querySelectorAll('.tag_hide-cell details').forEach(d => d.open = true)"
-TYPESET = "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0"
-
-
-def parts() -> list[tuple[str | None, list[str]]]:
-    """Captions and documents in the order of the book."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    listed = [(p["caption"], [c["file"] for c in p["chapters"]]) for p in toc["parts"]]
-    return [(None, [toc["root"]]), *listed]
 
 
 def sheets(page: Page, document: str) -> tuple[str, PdfReader]:
     """Title and printed sheets of one page."""
     page.goto((SITE / f"{document}.html").as_uri())
-    page.evaluate(TYPESET)
+    typeset(page)
     page.evaluate(OPEN)
     title = page.locator("h1").first.evaluate("h => h.firstChild.textContent + [...h.childNodes]"
         ".slice(1).filter(n => !n.classList || !n.classList.contains('headerlink'))"
@@ -79,16 +68,13 @@ def lead_inside(writer: PdfWriter, first: dict[str, int]) -> None:
 
 
 def main() -> int:
-    browser_path = next(filter(None, map(which, BROWSERS)), None)
-    if browser_path is None or not SITE.is_dir():
-        lacking = "a browser" if browser_path is None else "the built book"
-        print(f"pdf: {lacking} is missing; run make web-test or make book first.", file=sys.stderr)
+    if not SITE.is_dir():
+        print("pdf: the book is not built yet; run `make book` first.", file=sys.stderr)
         return 1
     writer, first = PdfWriter(), {}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+    with launched() as browser:
         page = browser.new_page(color_scheme="light")
-        for caption, documents in parts():
+        for caption, documents in chapters.parts():
             parent = None
             for document in documents:
                 title, printed = sheets(page, document)
@@ -100,7 +86,6 @@ def main() -> int:
                     )
                 writer.add_outline_item(title=title, page_number=first[document], parent=parent)
         stamps = numbers(page, len(writer.pages))
-        browser.close()
     for sheet, stamp in zip(writer.pages, stamps.pages, strict=True):
         sheet.merge_page(stamp)
     lead_inside(writer, first)

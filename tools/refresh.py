@@ -11,15 +11,20 @@ import sys
 import time
 from pathlib import Path
 
+import chapters
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from normtutorial.data import DataError, mnist
+from normtutorial.data import DataError, digits
+from normtutorial.data.files import atomic_write
 
-BOOK = Path(__file__).parents[1]
 CELL_SECONDS = 900
+WITHOUT_MNIST = (
+    "The book shows MNIST. To try a chapter without it, on the synthetic digits, type "
+    "`NORMTUTORIAL_SOURCE=synthetic make refresh`, and do not commit these outputs."
+)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 METADATA = {
     "kernelspec": {
@@ -82,33 +87,32 @@ def refresh(path: Path) -> float:
     seconds = time.perf_counter() - start
     tidy(notebook)
     notebook.metadata["seconds"] = 10 * max(1, round(seconds / 10))  # shown above the chapter
-    partial = path.with_suffix(".partial")
-    nbformat.write(notebook, partial)
-    os.replace(partial, path)
+    atomic_write(path, (nbformat.writes(notebook) + "\n").encode())
     return seconds
 
 
 def main(names: list[str]) -> int:
-    known = {path.stem: path for path in sorted(BOOK.glob("*.ipynb"))}
-    if unknown := [name for name in names if name not in known]:
-        print(f"No chapter {', '.join(unknown)}; there are {', '.join(known)}.", file=sys.stderr)
+    try:
+        paths = [chapters.find(name) for name in names] or chapters.notebooks()
+    except LookupError as error:
+        print(error, file=sys.stderr)
         return 2
     os.environ.pop("MPLBACKEND", None)  # figures are drawn inline
-    os.environ["NORMTUTORIAL_PROGRESS"] = "0"
+    os.environ["TQDM_DISABLE"] = "1"  # bars have no place in stored outputs
     os.environ.setdefault("NORMTUTORIAL_SOURCE", "mnist")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        mnist()
+        digits()
     except DataError as error:
-        print(f"Nothing was refreshed: {error}", file=sys.stderr)
+        print(f"Nothing was refreshed: {error}\n{WITHOUT_MNIST}", file=sys.stderr)
         return 1
     failed = 0
-    for name in names or known:
+    for path in paths:
         try:
-            print(f"{name:20s} {refresh(known[name]):6.1f} s", flush=True)
+            print(f"{path.stem:20s} {refresh(path):6.1f} s", flush=True)
         except RefreshError as error:
             failed += 1
-            print(f"{name:20s} not stored: {error}", file=sys.stderr, flush=True)
+            print(f"{path.stem:20s} not stored: {error}", file=sys.stderr, flush=True)
     return 1 if failed else 0
 
 

@@ -1,7 +1,8 @@
 """Do the claims hold at other seeds? Every chapter, again and again, and how narrowly each holds.
 
-    make claims-sweep                                      seeds 0 to 9, both sources: hours
-    python tests/claims_sweep.py batch_norm --seeds 3      some of it
+    make claims-sweep                              seeds 0 to 9, both sources: hours
+    python tools/sweep.py batch_norm --seeds 3     some of it
+    python tools/sweep.py --status                 what is recorded, and of which code
 
 A claim that fails does not end its chapter here. Its margin in a run is the distance to its
 threshold, as a fraction of the larger side: of ``0.97 > 0.6`` it is 0.38; what compares nothing
@@ -9,9 +10,10 @@ with ``<`` or ``>`` has none. A claim is thin when, on one of the sources, its m
 than three times the standard deviation of its margins: some other seed will break it. A claim that
 begins with "Recorded" reads a record; it has no seed and is left out.
 
-The table goes to benchmarks/results/ after each run, and a run that is there is not repeated while
-the chapter and the module are the same: a sweep may be cut off and gone on with. Exit code 1: a
-claim failed, or a chapter did not run to its end.
+The record in records/ is written after each run. A run that is there is not repeated while the
+chapter's code is the same, and what it uses of the module: a sweep may be cut off and gone on with.
+When they have changed, the new runs gather beside the old ones, and take their place once there is
+a new one for each. Exit code 1: a claim failed, or a chapter did not run to its end.
 """
 
 import argparse
@@ -27,11 +29,15 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "claims-sweep.json"
+import chapters
+import closure
+import records
+
+RECORD = chapters.ROOT / "records" / "claims-sweep.json"
 SOURCES = ("mnist", "synthetic")
 ORDER = {"Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt, "GtE": operator.ge}
 PROCESSES = multiprocessing.get_context("forkserver")  # each run in its own; torch is loaded once
@@ -79,6 +85,7 @@ def run_chapter(name: str) -> list[dict]:
     import torch
 
     import normtutorial
+    from normtutorial.claims import Claim
 
     matplotlib.use("Agg")
     found: list[dict] = []
@@ -99,24 +106,24 @@ def run_chapter(name: str) -> list[dict]:
         if statement.startswith("Recorded"):  # it reads a record, and has no seed
             margins.clear()
             return
-        if isinstance(measured, float):
-            measured = f"{measured:.3g}"
         found.append({
-            "claim": statement, "holds": bool(holds), "measured": str(measured or ""),
+            "claim": statement, "holds": bool(holds),
+            "measured": Claim.of(statement, measured).measured or "",
             "margin": min(margins) if margins else None,
         })  # fmt: skip
         margins.clear()
 
     normtutorial.claim = note  # chapters import it from here
-    os.chdir(ROOT / "book")
+    path = chapters.find(name)
+    os.chdir(path.parent)
     space: dict = {"__name__": "__main__", "_compared": compared}
     with contextlib.redirect_stdout(io.StringIO()):
-        for cell in nbformat.read(f"{name}.ipynb", as_version=4).cells:
+        for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 expected = "raises-exception" in cell.metadata.get("tags", [])
                 tree = ast.fix_missing_locations(Comparisons().visit(ast.parse(cell.source)))
                 with contextlib.suppress(Exception if expected else ()):
-                    exec(compile(tree, f"<{name}>", "exec"), space)
+                    exec(compile(tree, f"<{name}>", "exec"), space)  # noqa: S102
     return found
 
 
@@ -128,19 +135,18 @@ def send_claims(sender, chapter: str, seed: int, source: str, threads: int) -> N
     torch.set_num_threads = lambda n: None  # most chapters ask for one
     os.environ["NORMTUTORIAL_SEED"] = str(seed)
     os.environ["NORMTUTORIAL_SOURCE"] = source
-    os.environ["NORMTUTORIAL_PROGRESS"] = "0"
+    os.environ["TQDM_DISABLE"] = "1"
     sender.send(run_chapter(chapter))
 
 
 def digest(chapter: str) -> str:
-    """Of all code that decides what the chapter measures: its cells', and the module's, the
-    command line left out."""
-    cells = json.loads((ROOT / "book" / f"{chapter}.ipynb").read_text("utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    rooms = sorted(set(ROOT.glob("normtutorial/*.py")) - {ROOT / "normtutorial" / "__main__.py"})
-    code += [path.read_text("utf-8") for path in rooms]
-    parsed = "\n".join(ast.dump(ast.parse(text)) for text in code)  # the layout does not count
-    return hashlib.sha256(parsed.encode()).hexdigest()[:16]
+    """Of all code that decides what the chapter measures: its cells', and that of the files of the
+    module which they use."""
+    cells = json.loads(chapters.find(chapter).read_text("utf-8"))["cells"]
+    codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    codes += [path.read_text("utf-8") for path in sorted(closure.used(*codes))]
+    text = "\n".join(map(closure.bare, codes))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def one(job: tuple[str, int, str, int]) -> tuple[tuple, list[dict] | None]:
@@ -157,17 +163,34 @@ def one(job: tuple[str, int, str, int]) -> tuple[tuple, list[dict] | None]:
         process.join()
 
 
-def add(record: dict, job: tuple[str, int, str, int], claims: list[dict]) -> None:
-    """Enter a run into the record, which may hold runs of the chapter as it was before."""
+def made_with(code: str, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """The runs of a chapter that were made with the code of this digest."""
+    parts = (entry, entry.get("next", {}))
+    return next((part for part in parts if part.get("digest") == code), None)
+
+
+def add(record: dict[str, Any], job: tuple[str, int, str, int], claims: list[dict]) -> None:
+    """Enter a run into the record. Where that holds runs of the chapter as it was before, the new
+    ones stand beside them, under "next", until there is a new one for each."""
     chapter, *run = job
+    code = digest(chapter)
+    fresh: dict[str, Any] = {"digest": code, "runs": [], "claims": {}}
+    entry = record.setdefault(chapter, fresh)
+    part = made_with(code, entry)
+    if part is None:
+        part = entry["next"] = fresh
+    enter(part, run, claims)
+    if part is not entry and all(old in part["runs"] for old in entry["runs"]):
+        record[chapter] = part
+
+
+def enter(part: dict[str, Any], run: list, claims: list[dict]) -> None:
+    """Enter a run among those that were made with the same code."""
     source = run[1]
-    if record.get(chapter, {}).get("digest") != digest(chapter):
-        record[chapter] = {"digest": digest(chapter), "runs": [], "claims": {}}
-    entry = record[chapter]
-    entry["runs"].append(run)
+    part["runs"].append(run)
     for claim in claims:
         empty = {"failed": [], "margins": {}, "worst": None, "thin": False}
-        row = entry["claims"].setdefault(claim["claim"], empty)
+        row = part["claims"].setdefault(claim["claim"], empty)
         if not claim["holds"]:
             row["failed"].append([*run, claim["measured"]])
         if claim["margin"] is not None:
@@ -187,6 +210,53 @@ def thin(margins: dict[str, list[float]]) -> bool:
     )
 
 
+def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
+    """Of each chapter how many runs there are, and whether its code is still the same."""
+    same = 0
+    for name in names:
+        entry = record.get(name, {"runs": []})
+        now = made_with(digest(name), entry)
+        how = "with the code as it is"
+        if now is not entry:
+            how = f"with earlier code, {len(now['runs']) if now else 0} with the code as it is"
+        same += now is entry
+        yield f"{name:20s} {len(entry['runs']):3d} runs {how}"
+    yield f"{same} of {len(names)} chapters were swept with the code as it is."
+
+
+def summary(record: dict[str, Any], names: list[str]) -> tuple[int, str]:
+    """How many failures the newest runs of these chapters had, and what they say in all."""
+    newest = [record[name].get("next", record[name]) for name in names if name in record]
+    rows = [row for part in newest for row in part["claims"].values()]
+    runs = sum(len(part["runs"]) for part in newest)
+    failures = sum(len(row["failed"]) for row in rows)
+    narrow = sum(row["thin"] for row in rows)
+    text = f"{len(rows)} claims, {runs} runs of a chapter, {failures} failures, {narrow} thin"
+    return failures, text
+
+
+def sweep(record: dict[str, Any], wanted: list[tuple], jobs: int) -> int:
+    """Make the wanted runs that are not there. Returns how many did not come to their end."""
+    there = {
+        (name, *run)
+        for name in {job[0] for job in wanted} & record.keys()
+        for run in (made_with(digest(name), record[name]) or {"runs": []})["runs"]
+    }
+    broken = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for job, claims in pool.map(one, [job for job in wanted if job not in there]):
+            if claims is None:
+                broken += 1
+                print("BROKEN ", *job, flush=True)
+                continue
+            add(record, job, claims)
+            records.write(RECORD, record)
+            for claim in claims:
+                if not claim["holds"]:
+                    print("FAILED ", *job, claim["claim"], claim["measured"], flush=True)
+    return broken
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="file names without ending; default: all")
@@ -194,42 +264,25 @@ def main() -> int:
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
+    parser.add_argument("--status", action="store_true", help="run nothing, say what is recorded")
     options = parser.parse_args()
-    known = sorted(path.stem for path in ROOT.glob("book/*.ipynb"))
-    chapters = options.chapters or known
-    if unknown := set(chapters) - set(known):
-        parser.error(f"no chapter {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    record = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
+    known = [path.stem for path in chapters.notebooks()]
+    try:
+        names = [chapters.find(name).stem for name in options.chapters] or known
+    except LookupError as error:
+        parser.error(str(error))
+    record = records.read(RECORD) if RECORD.exists() else {}
     record = {name: entry for name, entry in record.items() if name in known}
-    there = {
-        (name, *run)
-        for name, entry in record.items()
-        if entry["digest"] == digest(name)
-        for run in entry["runs"]
-    }
+    if options.status:
+        print(*status(record, names), sep="\n")
+        return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # who waits leaves the core to other runs
-    settings = (options.threads, range(options.seeds), options.sources, chapters)
+    settings = (options.threads, range(options.seeds), options.sources, names)
     wanted = [(c, seed, s, t) for t, seed, s, c in itertools.product(*settings)]
-    broken, started = 0, time.perf_counter()
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for job, claims in pool.map(one, [job for job in wanted if job not in there]):
-            if claims is None:
-                broken += 1
-                print("BROKEN ", *job, flush=True)
-                continue
-            add(record, job, claims)
-            for claim in claims:
-                if not claim["holds"]:
-                    print("FAILED ", *job, claim["claim"], claim["measured"], flush=True)
-            partial = RESULT.with_suffix(".partial")
-            partial.write_text(json.dumps(record, sort_keys=True) + "\n", "utf-8")
-            os.replace(partial, RESULT)
-    rows = [row for name in chapters for row in record.get(name, {"claims": {}})["claims"].values()]
-    failures = sum(len(row["failed"]) for row in rows)
-    narrow = sum(row["thin"] for row in rows)
-    runs = sum(len(record[name]["runs"]) for name in chapters if name in record)
-    print(f"{len(rows)} claims, {runs} runs of a chapter, {failures} failures, {broken} chapters "
-          f"broken, {narrow} thin, {time.perf_counter() - started:.0f} s")  # fmt: skip
+    started = time.perf_counter()
+    broken = sweep(record, wanted, options.jobs)
+    failures, text = summary(record, names)
+    print(f"{text}, {broken} chapters broken, {time.perf_counter() - started:.0f} s")
     return int(bool(failures or broken))
 
 

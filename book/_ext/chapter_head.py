@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 WORDS_PER_MINUTE = 180
 PREVIEW = "_static/preview.png"
+RUN_IT = "run-it"  # the label of the section on how to run a chapter
 
 
 def notebook_of(app: Sphinx, docname: str) -> Path | None:
@@ -41,9 +43,10 @@ def facts(app: Sphinx, doctree: nodes.document) -> None:
     line += nodes.Text(". ")
     line += nodes.reference("", "Download the notebook", refuri=notebook, internal=True)
     line += nodes.Text(", or see ")
-    line += nodes.reference(
-        "", "how to run it", refuri=f"{up}book/intro.html#run-it", internal=True
-    )
+    line += pending_xref(
+        "", nodes.inline("", "how to run it"), refdomain="std", reftype="ref", refdoc=docname,
+        reftarget=RUN_IT, refexplicit=True, refwarn=True,
+    )  # fmt: skip
     line += nodes.Text(".")
     title.parent.insert(title.parent.index(title) + 1, line)
 

@@ -1,8 +1,7 @@
 """Sphinx extension: the directive ``{claims}`` lists every claim of the book.
 
-A claim is a line of stored output that begins with a check mark, as
-:func:`normtutorial.claims.claim` prints it. Each gets an anchor where it was measured, and the list
-links there.
+A claim is a line of stored output, as :func:`normtutorial.claims.claim` prints it. Each gets an
+anchor where it was measured, and the list links there.
 """
 
 import re
@@ -15,12 +14,12 @@ from sphinx.builders import Builder
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
-LINE = re.compile(r"^✓ (?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?$")
+from normtutorial.claims import Claim
 
 
-class Claim(NamedTuple):
-    statement: str
-    measured: str
+class Place(NamedTuple):
+    """Where a claim is made."""
+
     anchor: str
     section: str
 
@@ -39,15 +38,15 @@ class ClaimsDirective(SphinxDirective):
         return [ClaimList()]
 
 
-def claims_of(env: BuildEnvironment) -> dict[str, list[Claim]]:
-    """The claims by document, kept with the environment."""
+def claims_of(env: BuildEnvironment) -> dict[str, list[tuple[Claim, Place]]]:
+    """The claims by document, each with its place, kept with the environment."""
     return env.__dict__.setdefault("claims", {})
 
 
 def seeds_of(env: BuildEnvironment, docname: str) -> str:
-    """Over how many seeds a chapter measures what depends on chance: its ``seeds(n)``."""
+    """Over how many seeds a chapter measures what depends on chance: its ``seed_list(n)``."""
     source = Path(env.doc2path(docname)).read_text("utf-8")
-    numbers = sorted({int(n) for n in re.findall(r"\bseeds\((\d+)\)", source)})
+    numbers = sorted({int(n) for n in re.findall(r"\bseed_list\((\d+)\)", source)})
     if numbers in ([], [1]):
         return "one seed" if numbers else ""
     return f"{' to '.join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))} seeds"
@@ -64,18 +63,17 @@ def section_title(node: nodes.Node) -> str:
 def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Find the claims of one document and give each cell that makes some an anchor."""
     docname = app.env.docname
-    found: list[Claim] = []
+    found: list[tuple[Claim, Place]] = []
     outputs = [n for n in doctree.findall(nodes.container) if "cell_output" in n["classes"]]
     for number, output in enumerate(outputs):
         text = "\n".join(block.astext() for block in output.findall(nodes.literal_block))
-        matches = [m for m in map(LINE.match, text.splitlines()) if m]
-        if not matches:
+        made = [claim for claim in map(Claim.parse, text.splitlines()) if claim]
+        if not made:
             continue
-        anchor = f"claim-{number}"
-        output["ids"].append(anchor)
+        place = Place(f"claim-{number}", section_title(output))
+        output["ids"].append(place.anchor)
         output["classes"].append("makes-claims")
-        title = section_title(output)
-        found += [Claim(m["statement"], m["measured"] or "", anchor, title) for m in matches]
+        found += [(claim, place) for claim in made]
     claims_of(app.env).pop(docname, None)
     if found:
         claims_of(app.env)[docname] = found
@@ -123,16 +121,16 @@ def listing(builder: Builder, env: BuildEnvironment, page: str) -> list[nodes.No
         title = number_of(env, docname) + env.titles[docname].astext()
         heading = nodes.rubric("", "", link(docname, "", title), classes=["claims-of"])
         items = nodes.bullet_list(classes=["claims"])
-        for claim in made[docname]:
+        for claim, place in made[docname]:
             line = nodes.paragraph("", claim.statement + " ")
             if claim.measured:
                 line += nodes.inline("", f"Measured {claim.measured}. ", classes=["measured"])
-            line += link(docname, claim.anchor, claim.section or "where it is measured")
+            line += link(docname, place.anchor, place.section or "where it is measured")
             items += nodes.list_item("", line)
         parts.append(heading)
         if seeds := seeds_of(env, docname):
             chance = f"What depends on chance was measured over {seeds}"
-            recorded = any(claim.statement.startswith("Recorded") for claim in made[docname])
+            recorded = any(claim.statement.startswith("Recorded") for claim, _ in made[docname])
             more = "; what is recorded, as its chapter says." if recorded else "."
             parts.append(nodes.paragraph("", chance + more, classes=["measured"]))
         parts.append(items)

@@ -10,15 +10,15 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-GLOSSARY = "book/glossary"
+GLOSSARY = "ch-glossary"  # the label of its page
 EVERYDAY = {"bias", "buffer", "claim", "moments", "normalization", "scale", "shift", "unit"}
 SKIPPED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.emphasis)
 
 
-def glossary(app: Sphinx) -> dict[str, tuple[str, str]]:
+def glossary(app: Sphinx, page: str) -> dict[str, tuple[str, str]]:
     """Anchor and definition of each word."""
     found: dict[str, tuple[str, str]] = {}
-    for item in app.env.get_doctree(GLOSSARY).findall(nodes.definition_list_item):
+    for item in app.env.get_doctree(page).findall(nodes.definition_list_item):
         meaning = item.next_node(nodes.definition)
         text = " ".join(meaning.astext().split()) if meaning is not None else ""
         for word in item.findall(nodes.term):
@@ -42,14 +42,14 @@ def first_use(
 
 
 def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    if not str(app.env.doc2path(docname)).endswith(".ipynb") or GLOSSARY not in app.env.found_docs:
+    domain: Any = app.env.get_domain("std")
+    if not str(app.env.doc2path(docname)).endswith(".ipynb") or GLOSSARY not in domain.anonlabels:
         return
-    linked = {
-        reference["refuri"].partition("#")[2]
-        for reference in doctree.findall(nodes.reference)
-        if "glossary" in reference.get("refuri", "")
-    }
-    words = glossary(app)
+    page = domain.anonlabels[GLOSSARY][0]
+    address = app.builder.get_relative_uri(docname, page)
+    links = (r.get("refuri", "").partition("#") for r in doctree.findall(nodes.reference))
+    linked = {anchor for target, _, anchor in links if target == address}
+    words = glossary(app, page)
     for word in sorted(words, key=len, reverse=True):  # "batch statistics" before "batch"
         anchor, meaning = words[word]
         if word in EVERYDAY or anchor in linked:
@@ -59,10 +59,10 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         if found is None:
             continue
         text, match = found
-        uri = app.builder.get_relative_uri(docname, GLOSSARY) + f"#{anchor}"
         reference = nodes.reference(
-            "", match[0], refuri=uri, internal=True, reftitle=meaning, classes=["glossary-word"]
-        )
+            "", match[0], refuri=f"{address}#{anchor}", internal=True, reftitle=meaning,
+            classes=["glossary-word"],
+        )  # fmt: skip
         parts = [nodes.Text(text[: match.start()]), reference, nodes.Text(text[match.end() :])]
         text.parent.replace(text, [part for part in parts if part.astext()])
 

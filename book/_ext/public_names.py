@@ -1,9 +1,10 @@
 """Sphinx extension: ``normtutorial.BatchNorm`` leads where ``normtutorial.layers.BatchNorm`` is.
 
-The API page documents every name once, in its room. The package offers the most used ones again.
+The API page documents every name once: where it is defined, or in the package around that file.
+Others offer it again.
 """
 
-from importlib import import_module
+from pydoc import locate
 from typing import Any
 
 from docutils import nodes
@@ -11,25 +12,34 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-PACKAGE = "normtutorial"
+PACKAGE = "normtutorial."
+
+
+def places(target: str) -> list[str]:
+    """Where an object of the module may be documented: as the name of the file that defines it, or
+    of the package around."""
+    parts = target.split(".")
+    for length in range(len(parts), 1, -1):  # an attribute of a class may have no module
+        found = locate(".".join(parts[:length]))
+        module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+        if module and name and module.startswith(PACKAGE):
+            path = [name, *parts[length:]]
+            return [".".join([where, *path]) for where in (module, module.rpartition(".")[0])]
+    return []
 
 
 def resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
 ) -> nodes.Element | None:
-    if node.get("refdomain") != "py":
+    if node.get("refdomain") != "py" or not node["reftarget"].startswith(PACKAGE):
         return None
-    package, _, rest = node["reftarget"].partition(".")
-    name, _, attribute = rest.partition(".")
-    public = getattr(import_module(PACKAGE), name, None) if package == PACKAGE else None
-    room = getattr(public, "__module__", "")
-    if not room.startswith(f"{PACKAGE}."):
-        return None
-    target = ".".join(filter(None, (room, name, attribute)))
-    domain = env.get_domain("py")
-    return domain.resolve_xref(
-        env, node["refdoc"], app.builder, node["reftype"], target, node, contnode
-    )
+    domain: Any = env.get_domain("py")
+    for place in places(node["reftarget"]):
+        if place in domain.objects:
+            return domain.resolve_xref(
+                env, node["refdoc"], app.builder, node["reftype"], place, node, contnode
+            )
+    return None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
