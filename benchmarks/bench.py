@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 
 import torch
-from timing import alternate, ratio, summary, table, write
 from torch import Tensor, nn
 
 from normtutorial import (
@@ -32,6 +32,7 @@ from normtutorial import (
 )
 from normtutorial.runtime import threads
 from normtutorial.studies import WIDTHS
+from timing import alternate, ratio, summary, table, write
 
 BATCH = 128
 
@@ -90,7 +91,7 @@ def our_loop(data: ImageData, steps: int, model: nn.Module, probed: bool = False
 def matrix_products(data: ImageData, steps: int) -> Callable[[], None]:
     """The products that the steps cannot do without: forward, and both gradients of each layer."""
     device = data.device
-    pairs = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+    pairs = list(pairwise(WIDTHS))
     weights = [torch.randn(b, a, device=device) for a, b in pairs]
     inputs = [torch.randn(BATCH, a, device=device) for a, _ in pairs]
     grads = [torch.randn(BATCH, b, device=device) for _, b in pairs]

@@ -10,11 +10,11 @@ import argparse
 import statistics
 
 import torch
-from timing import Run, alternate, graphed, ratio, table, write
 from torch import Tensor, nn
 
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, WeightNormLinear
 from normtutorial.runtime import threads
+from timing import Run, alternate, graphed, ratio, table, write
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPES = [(128, 512), (4096, 1024), (32, 64, 56, 56)]
@@ -45,7 +45,7 @@ class Plain(nn.Module):
 def layers(shape: tuple[int, ...]) -> dict[str, tuple[nn.Module, nn.Module, nn.Module]]:
     """Ours, torch's and the plain one, for each normalization that takes the shape. A bare layer
     has neither weight nor bias."""
-    n, c, *positions = shape
+    _, c, *positions = shape
     if positions:
         per_channel = (1, c, *[1] * len(positions))
         return {

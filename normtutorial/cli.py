@@ -251,7 +251,10 @@ def parser() -> argparse.ArgumentParser:
     run = argparse.ArgumentParser(add_help=False, parents=[source])
     run.add_argument("--epochs", type=_positive, default=5, help="passes over the images (5)")
     run.add_argument(
-        "--seed", type=_whole_number, default=0, help="of weights and batches; the first of several (0)"
+        "--seed",
+        type=_whole_number,
+        default=0,
+        help="of weights and batches; the first of several (0)",
     )
     run.add_argument("--json", type=Path, metavar="FILE", help="write settings and histories")
 

@@ -53,14 +53,10 @@ NORMS: dict[str, Norm] = {
     norm.name: norm
     for norm in (
         Norm("none", "no norm", "#222222", "o", "-"),
-        Norm(
-            "weight", "weight norm", "#009E73", "^", (0, (5, 1.5)), linear=WeightNormLinear
-        ),
+        Norm("weight", "weight norm", "#009E73", "^", (0, (5, 1.5)), linear=WeightNormLinear),
         Norm("batch", "batch norm", "#0072B2", "s", "-", BatchNorm),
         Norm("layer", "layer norm", "#D55E00", "D", "-.", LayerNorm),
-        Norm(
-            "instance", "instance norm", "#3795CC", "v", (0, (3, 1, 1, 1, 1, 1)), _instance_norm
-        ),
+        Norm("instance", "instance norm", "#3795CC", "v", (0, (3, 1, 1, 1, 1, 1)), _instance_norm),
         Norm("group", "group norm", "#BF5F93", "P", (0, (7, 2)), partial(GroupNorm, 8)),
         Norm("rms", "RMS norm", "#B27D00", "X", (0, (2, 1)), RMSNorm),
     )

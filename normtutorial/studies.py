@@ -149,8 +149,8 @@ def learning_rate_sweep(
     def train(run: Run) -> None:
         model = build(run.norm, widths, seed=run.seed, std=std, device=data.device)
         sgd = torch.optim.SGD(model.parameters(), run.lr, momentum=momentum)
-        own = {"steps": steps, "optimizer": sgd, "seed": run.seed, "history": run.history}
-        fit(model, data, **own, **settings)
+        settings["optimizer"] = sgd
+        fit(model, data, steps=steps, seed=run.seed, history=run.history, **settings)
 
     return _runs(product(norms, rates, seeds), train)
 

@@ -56,7 +56,9 @@ class History:
             ValueError: if another metric was recorded.
         """
         if self.metric != "accuracy":
-            raise ValueError(f"The metric of this run is {self.metric}, not accuracy; see test_metric.")
+            raise ValueError(
+                f"The metric of this run is {self.metric}, not accuracy; see test_metric."
+            )
         return self.test_metric
 
     @property
@@ -266,7 +268,10 @@ def _begun(history: History | None, metric: Compare | None) -> History:
         raise ValueError(
             f"fit expects an empty history; got one of {len(history.train_loss)} steps."
         )
-    history.metric = metric and getattr(metric, "__name__", type(metric).__name__)
+    if metric is None:
+        history.metric = None
+    else:
+        history.metric = getattr(metric, "__name__", type(metric).__name__)
     return history
 
 

@@ -4,9 +4,11 @@ import inspect
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from normtutorial import ImageData
+from normtutorial import functional as NF
 
 
 def knows(make, option: str) -> bool:
@@ -54,3 +56,16 @@ def toy(train: int = 64, test: int = 32, side: int = 4) -> ImageData:
     images = torch.randn(train + test, 1, side, side, generator=generator)
     labels = images.flatten(1)[:, :10].argmax(1)
     return ImageData(images[:train], labels[:train], images[train:], labels[train:], "synthetic")
+
+
+def in_torch_and_here(x, eps):
+    """Every normalization of (N, C, D), ours beside torch's."""
+    yield (
+        NF.batch_norm(x, None, None, None, None, True, eps=eps),
+        F.batch_norm(x, None, None, None, None, True, eps=eps),
+    )
+    yield NF.layer_norm(x, x.shape[2:], eps=eps), F.layer_norm(x, x.shape[2:], eps=eps)
+    yield NF.instance_norm(x, eps=eps), F.instance_norm(x, eps=eps)
+    yield NF.group_norm(x, 2, eps=eps), F.group_norm(x, 2, eps=eps)
+    if hasattr(F, "rms_norm"):
+        yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)

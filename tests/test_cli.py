@@ -174,7 +174,9 @@ def test_a_run_without_memory_is_saved_and_ends_with_a_sentence(no_memory, tmp_p
     assert err == "normtutorial: it ended after 2 steps: Tried to allocate 1 PiB.\n"
     assert out.startswith("epoch : 1, test acc : 0.")
     history = strict(path)["history"]
-    assert len(history["train_loss"]) == 2 and history["eval_steps"] == [2] and history["interrupted"]
+    assert (
+        len(history["train_loss"]) == 2 and history["eval_steps"] == [2] and history["interrupted"]
+    )
 
 
 @pytest.mark.parametrize("command", ["train", "compare"])

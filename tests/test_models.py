@@ -20,7 +20,7 @@ def test_children_are_named_for_probes():
 
 
 def test_without_norm_there_is_none():
-    assert names(MLP((8, 6, 4, 2))) == "flatten linear1 act1 linear2 act2 linear3".split()
+    assert names(MLP((8, 6, 4, 2))) == ["flatten", "linear1", "act1", "linear2", "act2", "linear3"]
 
 
 def test_two_widths_are_a_linear_classifier():

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from helpers import gradients, rand
 from torch import nn
 from torch.testing import assert_close
 
+from helpers import gradients, rand
 from normtutorial import OriginalNet
 from normtutorial.models.original import (
     OriginalBatchNorm,
@@ -72,14 +72,22 @@ def test_the_parameters_have_the_notebooks_names():
     names = [name for name, _ in OriginalNet().named_parameters()]
     linear = [[f"p{i}.g", f"p{i}.weight", f"p{i}.bias"] for i in range(1, 5)]
     norms = [[f"{n}.beta", f"{n}.gamma"] for n in ("ln1", "bn2", "ln3")]
-    assert sorted(names) == sorted(sum(linear + norms, []))
+    assert sorted(names) == sorted(name for group in linear + norms for name in group)
 
 
 def test_from_one_seed_it_starts_as_the_notebook_did():
     torch.manual_seed(5)
     ours = dict(OriginalNet().named_parameters())
     torch.manual_seed(5)
-    for name in "p1 ln1 p2 bn2 p3 ln3 p4".split():  # as made in the notebook, in its order
+    for name in (
+        "p1",
+        "ln1",
+        "p2",
+        "bn2",
+        "p3",
+        "ln3",
+        "p4",
+    ):  # in the order of the notebook
         if name.startswith("p"):
             for part in "g", "weight":
                 expected = torch.empty_like(ours[f"{name}.{part}"])

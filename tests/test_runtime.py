@@ -30,7 +30,8 @@ def test_a_shift_that_is_no_whole_number_is_refused(monkeypatch, shift):
 
 def test_threads_are_given_back_also_after_an_error():
     before = torch.get_num_threads()
-    with pytest.raises(ZeroDivisionError), threads(before + 1):
+    with threads(before + 1):
         assert torch.get_num_threads() == before + 1
+    with pytest.raises(ZeroDivisionError), threads(before + 1):
         raise ZeroDivisionError
     assert torch.get_num_threads() == before

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from helpers import toy
 from torch import nn
 from torch.testing import assert_close
 
 import normtutorial as nt
+from helpers import toy
 from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies
 from normtutorial.norms import NORMS
 from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep
@@ -143,8 +143,7 @@ def test_a_run_that_an_error_ends_is_there_before_the_error(monkeypatch, study):
     rates = [[0.1]] if study is learning_rate_sweep else []
     runs = []
     with pytest.raises(MemoryError, match="no more"):
-        for run in study(["none", "batch"], *rates, images(), seeds=[0, 1, 2]):
-            runs.append(run)  # noqa: PERF402
+        runs.extend(study(["none", "batch"], *rates, images(), seeds=[0, 1, 2]))
     assert [(run.norm, run.seed, run.history.train_loss) for run in runs] == [
         ("none", 0, [1.0]),
         ("none", 1, [1.0]),

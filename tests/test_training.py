@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from helpers import toy
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from helpers import toy
 from normtutorial import MLP, BatchNorm, History, ImageData, evaluate, fit
 
 
@@ -212,7 +212,13 @@ def test_labels_go_with_their_images():
 
 def test_what_is_recorded_can_be_followed():
     seen = []
-    fit(model(), toy(), epochs=2, batch_size=16, on_evaluation=lambda h: seen.append(h.eval_steps[-1]))
+    fit(
+        model(),
+        toy(),
+        epochs=2,
+        batch_size=16,
+        on_evaluation=lambda h: seen.append(h.eval_steps[-1]),
+    )
     assert seen == [4, 8]
 
 
@@ -298,7 +304,9 @@ def test_an_interrupt_returns_what_was_recorded():
     net = Fails(model(), 6, interrupt)
     history = fit(net, toy(), epochs=5, batch_size=16)
     assert history.interrupted and not history.diverged
-    assert len(history.train_loss) == 5 and history.eval_steps == [4] and len(history.test_loss) == 1
+    assert (
+        len(history.train_loss) == 5 and history.eval_steps == [4] and len(history.test_loss) == 1
+    )
 
 
 def test_an_interrupt_before_the_first_test_has_no_final_accuracy():
@@ -444,8 +452,11 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def unset(monkeypatch):
+    """Outside a notebook, and as if tqdm had not yet read its environment, which it does once."""
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tqdm"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def shown(monkeypatch, **options) -> str:
@@ -600,12 +611,17 @@ def test_a_metric_is_a_value_for_each_or_their_mean(batch_size, reduced):
     data, net = regression(), line()
 
     def metric(outputs, targets):
-        return absolute_error(outputs, targets).mean() if reduced else absolute_error(outputs, targets)
+        return (
+            absolute_error(outputs, targets).mean() if reduced else absolute_error(outputs, targets)
+        )
 
     given = {"loss": F.mse_loss, "metric": metric, "batch_size": batch_size}
     found = evaluate(net, data.test_images, data.test_labels, **given)
     outputs = net(data.test_images)
-    expected = F.mse_loss(outputs, data.test_labels), absolute_error(outputs, data.test_labels).mean()
+    expected = (
+        F.mse_loss(outputs, data.test_labels),
+        absolute_error(outputs, data.test_labels).mean(),
+    )
     assert_close(found, tuple(value.item() for value in expected), rtol=1e-5, atol=1e-6)
 
 
