@@ -1,13 +1,19 @@
 """The sweep sees margins, failures and thin claims, and repeats no run of what has not changed."""
 
+import shutil
 from types import SimpleNamespace
 
-import claims_sweep
 import nbformat
 import pytest
 import torch
 
+import chapters
+import closure
 import normtutorial
+import records
+import sweep
+
+REPOSITORY = chapters.ROOT
 
 CELLS = [
     "from normtutorial import claim\nimport torch",
@@ -17,21 +23,27 @@ CELLS = [
 ]
 
 
+def write(path, *codes):
+    cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
 @pytest.fixture
 def chapter(tmp_path, monkeypatch):
     """A book of one chapter, and nothing that outlives the test."""
-    monkeypatch.setattr(claims_sweep, "ROOT", tmp_path)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
     monkeypatch.setattr(normtutorial, "claim", normtutorial.claim)
     (tmp_path / "book").mkdir()
+    (tmp_path / "_toc.yml").write_text("root: book/one\nparts: []\n")
+    shutil.copytree(REPOSITORY / "normtutorial", tmp_path / "normtutorial")
     monkeypatch.chdir(tmp_path)
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in CELLS])
     path = tmp_path / "book" / "one.ipynb"
-    nbformat.write(notebook, path)
+    write(path, *CELLS)
     return path
 
 
 def test_a_chapter_tells_each_claim_its_margin_and_goes_on_after_a_failure(chapter, capsys):
-    found = claims_sweep.run_chapter("one")
+    found = sweep.run_chapter("one")
     assert capsys.readouterr().out == ""
     assert [c["claim"] for c in found] == ["Between.", "Fails.", "After it.", "Read."]
     assert [c["holds"] for c in found] == [True, False, True, True]
@@ -40,24 +52,16 @@ def test_a_chapter_tells_each_claim_its_margin_and_goes_on_after_a_failure(chapt
     assert [c["measured"] for c in found] == ["0.333", "1", "", ""]
 
 
-def test_a_run_has_a_process_of_its_own_and_may_break():
-    job, found = claims_sweep.one(("how_we_know", 3, "synthetic", 1))
-    assert job == ("how_we_know", 3, "synthetic", 1)
-    assert len(found) >= 3 and all(c["holds"] for c in found)
-    assert claims_sweep.one(("no_such_chapter", 0, "synthetic", 1))[1] is None
-
-
 def test_a_run_keeps_its_threads_where_the_chapter_asks_for_one(chapter, monkeypatch):
-    for name in ("SEED", "SOURCE", "PROGRESS"):
-        monkeypatch.setenv(f"NORMTUTORIAL_{name}", "")
+    for name in ("NORMTUTORIAL_SEED", "NORMTUTORIAL_SOURCE", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "")
     code = "torch.set_num_threads(1)\nclaim('Threads.', True, measured=torch.get_num_threads())"
-    cells = [nbformat.v4.new_code_cell(c) for c in (CELLS[0], code)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), chapter)
+    write(chapter, CELLS[0], code)
     before, sent = torch.get_num_threads(), []
     with monkeypatch.context() as patch:
         patch.setattr(torch, "set_num_threads", torch.set_num_threads)  # back again afterwards
         sender = SimpleNamespace(send=sent.append)
-        claims_sweep.send_claims(sender, "one", 0, "synthetic", before + 1)
+        sweep.send_claims(sender, "one", 0, "synthetic", before + 1)
     torch.set_num_threads(before)
     assert [claim["measured"] for claim in sent[0]] == [str(before + 1)]
 
@@ -69,8 +73,8 @@ def run(margin, holds=True):
 def test_the_record_keeps_failures_margins_and_the_worst_seed(chapter):
     record = {}
     for seed, margin in enumerate([0.5, 0.2, 0.4]):
-        claims_sweep.add(record, ("one", seed, "mnist", 1), run(margin))
-    claims_sweep.add(record, ("one", 0, "synthetic", 2), run(0.3, holds=False))
+        sweep.add(record, ("one", seed, "mnist", 1), run(margin))
+    sweep.add(record, ("one", 0, "synthetic", 2), run(0.3, holds=False))
     row = record["one"]["claims"]["C."]
     assert row["margins"] == {"mnist": [0.5, 0.2, 0.4], "synthetic": [0.3]}
     assert row["worst"] == [1, "mnist", 1, "m"]
@@ -78,15 +82,94 @@ def test_the_record_keeps_failures_margins_and_the_worst_seed(chapter):
     assert record["one"]["runs"][-1] == [0, "synthetic", 2]
 
 
-def test_a_chapter_whose_code_has_changed_begins_anew(chapter):
+def test_a_chapter_whose_code_has_changed_keeps_its_runs_until_there_is_a_new_one_for_each(chapter):
     record = {}
-    claims_sweep.add(record, ("one", 0, "mnist", 1), run(0.5))
-    chapter.write_text(chapter.read_text().replace("2 < ", "(2) < "))  # only the layout
-    claims_sweep.add(record, ("one", 1, "mnist", 1), run(0.5))
+    for seed in range(2):
+        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
+    write(chapter, *(code.replace("2 < ", "(2) < ") + "  # the layout" for code in CELLS))
+    sweep.add(record, ("one", 2, "mnist", 1), run(0.5))
+    assert [seed for seed, *_ in record["one"]["runs"]] == [0, 1, 2]
+    write(chapter, *(code.replace("2 < ", "1 < ") for code in CELLS))
+    for seed in (1, 3, 0):
+        sweep.add(record, ("one", seed, "mnist", 1), run(0.1))
+    assert [seed for seed, *_ in record["one"]["runs"]] == [0, 1, 2]
+    assert record["one"]["claims"]["C."]["margins"] == {"mnist": [0.5] * 3}
+    assert [seed for seed, *_ in record["one"]["next"]["runs"]] == [1, 3, 0]
+    assert list(sweep.status(record, ["one"])) == [
+        "one                    3 runs with earlier code, 3 with the code as it is",
+        "0 of 1 chapters were swept with the code as it is.",
+    ]
+    sweep.add(record, ("one", 2, "mnist", 1), run(0.1))
+    assert [seed for seed, *_ in record["one"]["runs"]] == [1, 3, 0, 2]
+    assert record["one"]["claims"]["C."]["margins"] == {"mnist": [0.1] * 4}
+    assert "next" not in record["one"]
+    (line, _) = sweep.status(record, ["one"])
+    assert line.endswith("4 runs with the code as it is")
+
+
+def test_new_runs_of_code_that_has_changed_again_are_dropped(chapter):
+    record = {}
+    for seed in range(2):
+        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
+    for code in ("x = 1", "x = 2"):
+        write(chapter, code)
+        sweep.add(record, ("one", 0, "mnist", 1), run(0.5))
     assert len(record["one"]["runs"]) == 2
-    chapter.write_text(chapter.read_text().replace("(2) < ", "1 < "))
-    claims_sweep.add(record, ("one", 2, "mnist", 1), run(0.5))
-    assert record["one"]["runs"] == [[2, "mnist", 1]]
+    assert len(record["one"]["next"]["runs"]) == 1
+
+
+def test_a_sweep_makes_the_runs_that_are_not_there(chapter, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
+    made = []
+
+    def one(job):
+        made.append(job)
+        return job, None if job[1] == 2 else run(0.5, holds=job[1] != 1)
+
+    monkeypatch.setattr(sweep, "one", one)
+    wanted = [("one", seed, "mnist", 1) for seed in range(3)]
+    record = {}
+    assert sweep.sweep(record, wanted[:1], jobs=1) == 0
+    assert sweep.sweep(record, wanted, jobs=1) == 1
+    assert made == wanted
+    assert records.read(sweep.RECORD) == record
+    assert sweep.summary(record, ["one"]) == (
+        1,
+        "1 claims, 2 runs of a chapter, 1 failures, 0 thin",
+    )
+    assert capsys.readouterr().out == "FAILED  one 1 mnist 1 C. m\nBROKEN  one 2 mnist 1\n"
+
+
+def test_what_is_used_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    files = {
+        "__init__.py": "from .a import f\nfrom .deep import g as h\n__version__ = '1'",
+        "a.py": "def f():\n    from . import b\n    return b.x",
+        "b.py": "import json\nimport torch\nx = 1",
+        "c.py": "from normtutorial import h",
+        "unused.py": "import normtutorial.b",
+        "deep/__init__.py": "from .d import g\nfrom .e import k\ndef own(): ...",
+        "deep/d.py": "from ..b import x\ng = x",
+        "deep/e.py": "k = 1",
+    }
+    for name, text in files.items():
+        path = tmp_path / "normtutorial" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def used(code):
+        paths = closure.used(code)
+        return {str(path.relative_to(tmp_path / "normtutorial")) for path in paths}
+
+    assert used("import torch\nimport normal") == set()
+    assert used("from normtutorial import f") == {"a.py", "b.py"}
+    assert used("def later():\n    from normtutorial import c") == {"c.py", "deep/d.py", "b.py"}
+    assert used("from normtutorial.deep import g") == {"deep/d.py", "b.py"}
+    assert used("import normtutorial.b as x") == {"b.py"}
+    everything = {"deep/__init__.py", "deep/d.py", "deep/e.py", "b.py"}
+    assert used("from normtutorial.deep import own") == everything
+    assert used("from normtutorial import deep") == everything
+    assert used("import normtutorial") == {"a.py", "deep/d.py", "b.py"}
 
 
 @pytest.mark.parametrize(
@@ -101,4 +184,4 @@ def test_a_chapter_whose_code_has_changed_begins_anew(chapter):
     ],
 )
 def test_a_claim_is_thin_where_its_margins_scatter_on_one_source(margins, thin):
-    assert claims_sweep.thin(margins) is thin
+    assert sweep.thin(margins) is thin

@@ -8,11 +8,12 @@ import io
 import sys
 from urllib.parse import unquote, urlsplit
 
-import chapters
-from browser import launched, typeset
 from playwright.sync_api import Page
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject
+
+import chapters
+from browser import launched, typeset
 
 SITE = chapters.ROOT / "_build" / "html"
 TARGET = chapters.ROOT / "_build" / "normtutorial.pdf"

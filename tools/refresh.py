@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import chapters
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+import chapters
 from normtutorial.data import DataError, digits
 from normtutorial.data.files import atomic_write
 

@@ -1,0 +1,75 @@
+"""The sweep of the book itself: its processes, and what makes its chapters stale."""
+
+import ast
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import chapters
+import sweep
+
+REPOSITORY = chapters.ROOT
+
+
+def test_a_run_has_a_process_of_its_own_and_may_break():
+    job, found = sweep.one(("how_we_know", 3, "synthetic", 1))
+    assert job == ("how_we_know", 3, "synthetic", 1)
+    assert len(found) >= 3 and all(c["holds"] for c in found)
+    assert sweep.one(("no_such_chapter", 0, "synthetic", 1))[1] is None
+
+
+def test_the_status_is_of_every_chapter_and_an_unknown_one_is_named():
+    command = [sys.executable, chapters.ROOT / "tools" / "sweep.py", "--status"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
+    assert told == [path.stem for path in chapters.notebooks()]
+    done = subprocess.run([*command, "no_such"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "There is no chapter 'no_such'; there are intro, signals" in done.stderr
+
+
+def redocument(path):
+    """Change every docstring of a file, and add comments."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            bare = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            node.body = [ast.Expr(ast.Constant("Said in other words.")), *bare]
+    path.write_text(f"# A comment.\n{ast.unparse(ast.fix_missing_locations(tree))}\n", "utf-8")
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """A copy of the module and the chapters."""
+    for name in ("normtutorial", "book"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name)
+    shutil.copy(REPOSITORY / "_toc.yml", tmp_path)
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    return tmp_path
+
+
+def digests():
+    return {path.stem: sweep.digest(path.stem) for path in chapters.notebooks()}
+
+
+def test_a_docstring_changed_anywhere_makes_nothing_stale(copy):
+    before = digests()
+    files = list((copy / "normtutorial").rglob("*.py"))
+    texts = [path.read_text("utf-8") for path in files]
+    for path in files:
+        redocument(path)
+    assert all(path.read_text("utf-8") != text for path, text in zip(files, texts, strict=True))
+    assert digests() == before
+
+
+def test_a_constant_makes_those_stale_that_use_it(copy):
+    before = digests()
+    path = copy / "normtutorial" / "training.py"
+    text = path.read_text("utf-8")
+    assert "batch_size: int = 128" in text
+    path.write_text(text.replace("batch_size: int = 128", "batch_size: int = 129"), "utf-8")
+    stale = {name for name, digest in digests().items() if digest != before[name]}
+    assert {"experiment", "batch_norm", "comparison", "original"} <= stale
+    assert "how_we_know" not in stale
