@@ -8,25 +8,28 @@ CHAPTER ?=
 # Small networks are fastest with one thread. Bars have no place in stored or compared outputs.
 OMP_NUM_THREADS ?= 1
 export OMP_NUM_THREADS
-export NORMTUTORIAL_PROGRESS = 0
+export TQDM_DISABLE = 1
 ifneq ($(NORMTUTORIAL_DATA),)
 export NORMTUTORIAL_DATA := $(abspath $(NORMTUTORIAL_DATA))
 endif
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-venv:  ## make .venv, or make it again when requirements.txt has changed; PYTHON=... picks a Python
+venv:  ## make .venv, or make it again when the requirements have changed; PYTHON=... picks a Python
 	@PYTHON="$(PYTHON)" .ci/venv
 
 book: venv  ## build the book from its stored outputs
 	@rm -rf _build
 	@$(BIN)/jupyter-book build . --all -W -n --keep-going --quiet
-	@$(BIN)/python tests/web/check_html.py _build/html
+	@$(BIN)/python tools/check_html.py _build/html
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-test: venv  ## unit tests, and every chapter again; JOBS=4 for four at once
-	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope
+quick: venv  ## the unit tests without the slow ones, in ten seconds; stops at the first failure
+	@$(BIN)/python -m pytest tests normtutorial --ignore tests/slow --ignore tests/web -x -q
+
+test: venv  ## all unit tests, and every chapter again; JOBS=4 for four at once
+	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope --maxfail 10
 	@echo "Left out here: the built pages in a browser. make web-test runs them."
 
 web-test: venv  ## build the book, and check every page in a real browser
@@ -37,31 +40,39 @@ web-test: venv  ## build the book, and check every page in a real browser
 pdf: venv  ## the whole book as one PDF, printed from the pages of `make book`
 	@.ci/browser
 	@test -d _build/html || $(MAKE) --no-print-directory book
-	@$(BIN)/python book/_ext/pdf.py
+	@$(BIN)/python tools/pdf.py
 
-lint: venv  ## ruff, and a type checker on normtutorial/
+lint: venv  ## style, layout, types, arrows between modules, packages that fit together
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pip check
 
 refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=batch_norm for one
-	@$(BIN)/python book/_ext/refresh.py $(CHAPTER)
+	@$(BIN)/python tools/refresh.py $(CHAPTER)
 
 bench: venv  ## measure the speed of training, as ratios; writes benchmarks/results/
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/bench.py
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/layers.py
 
 mutants: venv  ## break the module on purpose, one place at a time: the unit tests must notice; an hour
-	@$(BIN)/python tests/mutate.py --jobs $(JOBS)
+	@$(BIN)/python tools/mutate.py --jobs $(JOBS)
 
 claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
-	@$(BIN)/python tests/claims_sweep.py --jobs $(JOBS)
+	@$(BIN)/python tools/sweep.py --jobs $(JOBS)
 
 lab: venv  ## open the chapters in JupyterLab
-	@env -u NORMTUTORIAL_PROGRESS -u OMP_NUM_THREADS $(BIN)/jupyter lab book
+	@env -u TQDM_DISABLE -u OMP_NUM_THREADS $(BIN)/jupyter lab book
+
+lock:  ## write requirements.lock.txt anew, as far as requirements.txt asks for it
+	@$(BIN)/uv --quiet pip compile requirements.txt --universal --python-version 3.11 \
+	    --no-emit-package normtutorial --annotation-style line \
+	    --custom-compile-command "make lock" --output-file requirements.lock.txt
+	@git diff --stat requirements.lock.txt
 
 clean:  ## remove what was built and cached, but not .venv
-	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book test web-test pdf lint refresh bench mutants claims-sweep lab clean
+.PHONY: help venv book quick test web-test pdf lint refresh bench mutants claims-sweep lab lock clean

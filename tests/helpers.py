@@ -1,6 +1,7 @@
 """What several test files compare with."""
 
 import inspect
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def toy(train: int = 64, test: int = 32, side: int = 4) -> ImageData:
     return ImageData(images[:train], labels[:train], images[train:], labels[train:], "synthetic")
 
 
-def in_torch_and_here(x, eps):
+def in_torch_and_here(x: Tensor, eps: float) -> Iterator[tuple[Tensor, Tensor]]:
     """Every normalization of (N, C, D), ours beside torch's."""
     yield (
         NF.batch_norm(x, None, None, None, None, True, eps=eps),
@@ -67,5 +68,4 @@ def in_torch_and_here(x, eps):
     yield NF.layer_norm(x, x.shape[2:], eps=eps), F.layer_norm(x, x.shape[2:], eps=eps)
     yield NF.instance_norm(x, eps=eps), F.instance_norm(x, eps=eps)
     yield NF.group_norm(x, 2, eps=eps), F.group_norm(x, 2, eps=eps)
-    if hasattr(F, "rms_norm"):
-        yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)
+    yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)

@@ -1,32 +1,11 @@
-"""The benchmarks run, take turns, and write down what they should; no time is tested."""
+"""What the benchmarks share takes turns and writes down what it should; no time is tested."""
 
-import importlib.util
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
-spec = importlib.util.spec_from_file_location("timing", FOLDER / "timing.py")
-timing = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(timing)
-
-
-@pytest.mark.parametrize("part", ["bench.py", "layers.py"])
-def test_a_quick_run_prints_ratios_and_records_nothing(part):
-    def records():  # those of benchmarks; a sweep of the claims may be at work meanwhile
-        found = (FOLDER / "results").glob("*-threads.json")
-        return {path: path.stat().st_mtime_ns for path in found}
-
-    before = records()
-    run = subprocess.run(
-        [sys.executable, FOLDER / part, "--quick"], capture_output=True, text=True, check=True
-    )
-    assert "our" in run.stdout and "median" in run.stdout
-    assert before and records() == before
+import timing
 
 
 def test_ways_take_turns_forward_and_backward_after_a_run_that_does_not_count():

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from helpers import rand
+from helpers import in_torch_and_here, rand
 from normtutorial import functional as NF
 
 SHAPES = [(6, 4), (3, 4, 5), (3, 4, 2, 5), (2, 4, 2, 3, 2)]
@@ -48,12 +48,14 @@ def test_eps_is_inside_the_root():
 def test_batch_norm_is_that_of_torch(shape, training, scale):
     x, weight, bias = rand(*shape, scale=scale, shift=1.0), rand(4), rand(4)
     mean, var = rand(4), rand(4).square() + 0.1
-    buffers = [t.clone() for t in (mean, var, mean, var)]
-    ours = NF.batch_norm(x, *buffers[:2], weight, bias, training, 0.3, 1e-4)
-    theirs = F.batch_norm(x, *buffers[2:], weight, bias, training, 0.3, 1e-4)
+    ours, theirs = (mean.clone(), var.clone()), (mean.clone(), var.clone())
+    affine = {"weight": weight, "bias": bias}
+    assert_close(
+        NF.batch_norm(x, *ours, **affine, training=training, momentum=0.3, eps=1e-4),
+        F.batch_norm(x, *theirs, **affine, training=training, momentum=0.3, eps=1e-4),
+    )
     assert_close(ours, theirs)
-    assert_close(buffers[:2], buffers[2:])
-    assert training != torch.equal(buffers[0], mean)
+    assert training != torch.equal(ours[0], mean)
 
 
 @pytest.mark.parametrize("which", ["weight", "bias"])
@@ -187,6 +189,64 @@ def test_batch_norm_in_training_says_that_one_value_is_too_few(shape):
         NF.batch_norm(torch.zeros(shape), None, None, training=True)
 
 
+# --- where numbers end ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("name", ["batch", "layer", "instance", "group", "rms"])
+def test_what_is_not_finite_stays_in_its_row_or_channel(bad, name):
+    x = torch.randn(4, 6, 3, dtype=torch.float64)
+    x[1, 2, 0] = bad
+    ours, theirs = {
+        "batch": (lambda x: NF.batch_norm(x, None, None, training=True),
+                  lambda x: F.batch_norm(x, None, None, training=True)),
+        "layer": (lambda x: NF.layer_norm(x, (6, 3)), lambda x: F.layer_norm(x, (6, 3))),
+        "instance": (NF.instance_norm, F.instance_norm),
+        "group": (lambda x: NF.group_norm(x, 2), lambda x: F.group_norm(x, 2)),
+        "rms": (lambda x: NF.rms_norm(x, (3,)), lambda x: F.rms_norm(x, (3,))),
+    }[name]  # fmt: skip
+    a, b = ours(x), theirs(x)
+    assert torch.equal(a.isfinite(), b.isfinite())
+    assert not a.isfinite().all()
+    assert_close(a[a.isfinite()], b[b.isfinite()])
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+def test_values_near_the_ends_of_half_precision_do_not_overflow(half):
+    big = torch.finfo(half).max / 4
+    x = (torch.rand(64, 32) * 2 - 1).mul(min(big, 1e18)).to(half)
+    for function in (
+        lambda x: NF.layer_norm(x, (32,)),
+        lambda x: NF.batch_norm(x, None, None, training=True),
+        lambda x: NF.rms_norm(x, (32,)),
+    ):
+        y, exact = function(x), function(x.double())
+        assert y.isfinite().all()
+        assert (y - exact).abs().max() < 4 * torch.finfo(half).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e30, 1e-40])
+def test_without_variance_the_output_is_zero(value):
+    x = torch.full((4, 8), value)
+    for y in (NF.layer_norm(x, (8,)), NF.batch_norm(x, None, None, training=True)):
+        assert torch.equal(y, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("eps", [1e-38, 1e-12, 1e30])
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-19, 1.0, 1e15], ids=str)
+def test_at_the_ends_of_float32_it_is_torch_that_is_met(scale, eps):
+    x = (torch.randn(3, 4, 8, dtype=torch.float64) * scale).float()  # 1e-42 is subnormal
+    for ours, theirs in in_torch_and_here(x, eps):
+        assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_one_element_has_no_variance():
+    x = torch.randn(5, 1)
+    assert torch.equal(NF.layer_norm(x, (1,)), torch.zeros(5, 1))
+    assert_close(NF.rms_norm(x, (1,), eps=0.0), x.sign())
+    assert torch.equal(NF.group_norm(x, 1), torch.zeros(5, 1))
+
+
 # --- weight norm ----------------------------------------------------------------------------------
 
 
@@ -266,7 +326,14 @@ def test_running_statistics_are_needed_both_where_the_batch_s_are_not_used():
 
 
 def test_the_default_momentum_is_a_tenth():
-    x, mean, var = torch.randn(8, 2), torch.zeros(2), torch.ones(2)
+    x, mean, var = torch.tensor([[0.0], [4.0]]), torch.zeros(1), torch.ones(1)
     NF.batch_norm(x, mean, var, training=True)
-    assert_close(mean, 0.1 * x.mean(0))
-    assert_close(var, 0.9 + 0.1 * x.var(0))
+    assert mean.item() == pytest.approx(0.9 * 0 + 0.1 * 2)
+
+
+def test_the_running_variance_is_the_unbiased_one():
+    x, mean, var = torch.tensor([[0.0], [4.0]]), torch.zeros(1), torch.ones(1)
+    NF.batch_norm(x, mean, var, training=True, momentum=1.0)
+    assert var.item() == 8.0  # ((0 - 2)^2 + (4 - 2)^2) / (2 - 1)
+    NF.batch_norm(x, mean, var.fill_(0), training=True)
+    assert var.item() == pytest.approx(0.1 * 8)

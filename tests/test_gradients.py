@@ -79,7 +79,8 @@ def test_function_transforms_agree_with_each_other(name):
         j(lambda a: function(a, w, b))(x[0]) for j in (torch.func.jacrev, torch.func.jacfwd)
     ]
     assert_close(*jacobians)
-    for tangents in (w, torch.zeros_like(b)), (torch.zeros_like(w), b):  # and none of x
+    both = (w, torch.zeros_like(b)), (torch.zeros_like(w), b)
+    for tangents in both:  # and none of x
         _, along = torch.func.jvp(lambda w, b: function(x[0], w, b), (w, b), tangents)
         moved = function(x[0], w + tangents[0], b + tangents[1])
         assert_close(along, moved - function(x[0], w, b))

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -10,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from helpers import gradients
+from helpers import gradients, in_torch_and_here
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from normtutorial import functional as NF
 
@@ -183,69 +182,6 @@ def test_in_float32_an_offset_costs_no_more_than_rounding_the_input(x, offset):
     assert error <= 4 * theirs + 1e-5
 
 
-@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
-@pytest.mark.parametrize("name", ["batch", "layer", "instance", "group", "rms"])
-def test_what_is_not_finite_stays_in_its_row_or_channel(bad, name):
-    x = torch.randn(4, 6, 3, dtype=torch.float64)
-    x[1, 2, 0] = bad
-    ours, theirs = {
-        "batch": (lambda x: NF.batch_norm(x, None, None, training=True),
-                  lambda x: F.batch_norm(x, None, None, training=True)),
-        "layer": (lambda x: NF.layer_norm(x, (6, 3)), lambda x: F.layer_norm(x, (6, 3))),
-        "instance": (NF.instance_norm, F.instance_norm),
-        "group": (lambda x: NF.group_norm(x, 2), lambda x: F.group_norm(x, 2)),
-        "rms": (lambda x: NF.rms_norm(x, (3,)), lambda x: F.rms_norm(x, (3,))),
-    }[name]  # fmt: skip
-    if name == "rms" and not hasattr(F, "rms_norm"):
-        pytest.skip("this torch has no rms_norm")
-    a, b = ours(x), theirs(x)
-    assert torch.equal(a.isfinite(), b.isfinite())
-    assert not a.isfinite().all()
-    assert_close(a[a.isfinite()], b[b.isfinite()])
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
-def test_values_near_the_ends_of_half_precision_do_not_overflow(half):
-    big = torch.finfo(half).max / 4
-    x = (torch.rand(64, 32) * 2 - 1).mul(min(big, 1e18)).to(half)
-    for function in (
-        lambda x: NF.layer_norm(x, (32,)),
-        lambda x: NF.batch_norm(x, None, None, training=True),
-        lambda x: NF.rms_norm(x, (32,)),
-    ):
-        y, exact = function(x), function(x.double())
-        assert y.isfinite().all()
-        assert (y - exact).abs().max() < 4 * torch.finfo(half).eps * exact.abs().max()
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e30, 1e-40])
-def test_without_variance_the_output_is_zero(value):
-    x = torch.full((4, 8), value)
-    for y in (NF.layer_norm(x, (8,)), NF.batch_norm(x, None, None, training=True)):
-        assert torch.equal(y, torch.zeros_like(x))
-
-
-def in_torch_and_here(x, eps):
-    """Every normalization of (N, C, D), ours beside torch's."""
-    yield (
-        NF.batch_norm(x, None, None, None, None, True, eps=eps),
-        F.batch_norm(x, None, None, None, None, True, eps=eps),
-    )
-    yield NF.layer_norm(x, x.shape[2:], eps=eps), F.layer_norm(x, x.shape[2:], eps=eps)
-    yield NF.instance_norm(x, eps=eps), F.instance_norm(x, eps=eps)
-    yield NF.group_norm(x, 2, eps=eps), F.group_norm(x, 2, eps=eps)
-    if hasattr(F, "rms_norm"):
-        yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)
-
-
-@pytest.mark.parametrize("eps", [1e-38, 1e-12, 1e30])
-@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e-19, 1.0, 1e15], ids=str)
-def test_at_the_ends_of_float32_it_is_torch_that_is_met(scale, eps):
-    x = (torch.randn(3, 4, 8, dtype=torch.float64) * scale).float()  # 1e-42 is subnormal
-    for ours, theirs in in_torch_and_here(x, eps):
-        assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
 @given(st.sampled_from([(1, 4, 8), (3, 1, 8), (3, 4, 1)]), st.integers(0, 100))
 def test_an_expanded_input_without_strides_counts_as_its_copy(small, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -256,10 +192,3 @@ def test_an_expanded_input_without_strides_counts_as_its_copy(small, seed):
     ):
         assert_close(ours, again)
         assert_close(ours, theirs)
-
-
-def test_one_element_has_no_variance():
-    x = torch.randn(5, 1)
-    assert torch.equal(NF.layer_norm(x, (1,)), torch.zeros(5, 1))
-    assert_close(NF.rms_norm(x, (1,), eps=0.0), x.sign())
-    assert torch.equal(NF.group_norm(x, 1), torch.zeros(5, 1))
