@@ -6,14 +6,16 @@ import re
 import pytest
 import torch
 from built import SITE
+from chapters import documents
 from torch.testing import assert_close
 
 from normtutorial import functional as NF
+from normtutorial.norms import NORMS, ORIGINAL
 
 START = torch.tensor(
     [[[1, 2], [3, 5], [-2, 0], [4, 4]], [[10, 20], [0, 1], [6, 2], [-1, 3]]], dtype=torch.float64
 )
-NORMS = {
+COMPUTED = {
     "batch": lambda x: NF.batch_norm(x, None, None, training=True),
     "layer": lambda x: NF.layer_norm(x, (4, 2)),
     "instance": NF.instance_norm,
@@ -35,8 +37,16 @@ def page(browser, request):
     context.close()
 
 
+def label(norm):
+    return NORMS[norm].label if norm in NORMS else ORIGINAL.label
+
+
+def built(chapter):
+    return next(SITE / f"{one}.html" for one in documents() if one.endswith(f"/{chapter}"))
+
+
 def visit(page, chapter):
-    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    page.goto(built(chapter).as_uri())
     page.wait_for_selector(".demo-live")
     return page.locator(".demo-live").first
 
@@ -49,7 +59,7 @@ def shown(demo, norm):
 
 
 def assert_all_norms_are_pythons(demo, x):
-    for name, norm in NORMS.items():
+    for name, norm in COMPUTED.items():
         values, texts = shown(demo, name)
         expected = norm(x)
         assert_close(values, expected, msg=lambda text, name=name: f"{name}: {text}")
@@ -116,6 +126,23 @@ def test_which_numbers_share_a_mean(page, chapter, first):
     assert demo.locator("g.chosen").count() == 1
 
 
+def test_norms_are_called_what_the_registry_calls_them(page):
+    demo = visit(page, "batch_norm")
+    names = [text.strip() for text in demo.locator("fieldset label").all_inner_texts()]
+    registered = [NORMS[name].label for name in ("batch", "layer", "instance", "group", "rms")]
+    assert all(map(str.startswith, names, registered)) and len(names) == 5
+
+
+def test_without_the_registry_the_norms_go_by_their_names(page):
+    page.route("**/norms.js*", lambda route: route.abort())
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    demo = visit(page, "try_it")
+    assert_all_norms_are_pythons(demo, START)
+    assert demo.locator("[data-norm=layer] strong").inner_text() == "layer"
+    assert any("norms.js was not loaded" in text for text in said)
+
+
 def test_it_works_by_keyboard(page):
     demo = visit(page, "batch_norm")
     slider = demo.get_by_label("channel c")
@@ -130,21 +157,21 @@ def test_it_works_by_keyboard(page):
 
 @pytest.mark.parametrize("chapter", ["experiment", "comparison"])
 def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
-    source = (SITE / "book" / f"{chapter}.html").read_text("utf-8")
+    source = built(chapter).read_text("utf-8")
     data = json.loads(
         re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
     )
     demo = visit(page, chapter)
     time = demo.get_by_role("slider")
     for norm, run in data["runs"].items():
-        page.press_on(demo.get_by_text(re.compile(f"^ ?{norm}$")))
+        page.press_on(demo.get_by_text(re.compile(f"^ ?{label(norm)}$")))
         for depth, layer in enumerate(run["layers"].values()):
             demo.get_by_label("Layer", exact=True).select_option(str(depth))
             time.focus()
             page.keyboard.press("Home")
             for step in (0, 1):
                 text = demo.locator(".demo-said").inner_text()
-                assert f"step {data['steps'][step]}." in text and norm in text
+                assert f"{label(norm)}, " in text and f"step {data['frames'][step]}." in text
                 std = demo.locator("[data-std]").get_attribute("data-std")
                 assert float(std) == layer["std"][step]
                 circles = demo.locator("circle.median")
@@ -152,10 +179,10 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
                 page.keyboard.press("ArrowRight")
     page.keyboard.press("End")
     accuracy = float(demo.locator("[data-accuracy]").get_attribute("data-accuracy"))
-    assert accuracy == [a for s, a in run["looks"] if s <= data["steps"][-1]][-1]
+    assert accuracy == [a for s, a in run["evaluations"] if s <= data["frames"][-1]][-1]
     low, high = layer["range"]
     bars = demo.locator("rect.bar")
-    assert bars.count() == len(layer["counts"][-1])
+    assert bars.count() == len(layer["shares"][-1])
     assert data["origin"] in demo.inner_text()
     assert low < high
 
@@ -166,12 +193,12 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
 def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    page.goto(built(chapter).as_uri())
     assert "needs JavaScript" in page.locator(".demo").first.inner_text().replace("\n", " ")
     context.close()
     context = browser.new_context()
     page = context.new_page()
-    page.goto((SITE / "book" / f"{chapter}.html").as_uri())
+    page.goto(built(chapter).as_uri())
     page.emulate_media(media="print")
     assert not page.locator(".demo").first.is_visible()
     context.close()
