@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import assert_same_step, rand, randomize_
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm as torch_weight_norm
 from torch.testing import assert_close
 
+from helpers import assert_same_step, rand, randomize_
 from normtutorial import MLP, BatchNorm, WeightNormLinear, data_dependent_init_, weight_norm
 from normtutorial import functional as NF
 

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import to_rgb
 from torch import nn
 from torch.testing import assert_close
@@ -51,6 +52,17 @@ def probes():
 
 def y_of(line):
     return torch.as_tensor(np.asarray(line.get_ydata(), dtype=float))
+
+
+def x_of(line):
+    return torch.as_tensor(np.asarray(line.get_xdata(), dtype=float))
+
+
+def edges_of(image):
+    """Along x and along y."""
+    assert isinstance(image, QuadMesh)
+    corners = image.get_coordinates()
+    return corners[0, :, 0].tolist(), corners[:, 0, 1].tolist()
 
 
 def band(collection):
@@ -97,7 +109,7 @@ def test_every_color_stands_out_from_white(name):
 
 def test_the_style_is_legible_and_bare():
     rc = plt.rcParams
-    assert min(rc[f"{k}.labelsize"] for k in ("axes", "xtick", "ytick")) >= 10
+    assert min(rc["axes.labelsize"], rc["xtick.labelsize"], rc["ytick.labelsize"]) >= 10
     assert rc["legend.fontsize"] >= 10
     assert 110 <= rc["figure.dpi"] <= 150 and list(rc["figure.figsize"]) == [6.4, 3.2]
     assert not rc["axes.spines.top"] and not rc["axes.spines.right"] and rc["axes.grid"]
@@ -189,8 +201,7 @@ def test_a_column_of_the_image_is_a_histogram(ax, probes):
     (image,) = ax.collections
     share = record.histogram.double() / (64 * 20)
     assert_close(torch.as_tensor(image.get_array().data).reshape(64, 5).T, share)
-    assert image.get_coordinates()[0, :, 0].tolist() == [-1, 1, 3, 5, 7, 9]
-    assert image.get_coordinates()[:, 0, 1].tolist() == record.edges.tolist()
+    assert edges_of(image) == ([-1, 1, 3, 5, 7, 9], record.edges.tolist())
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("training step", "activation")
 
 
@@ -205,7 +216,7 @@ def test_the_image_of_a_single_step_has_a_column(ax):
     with ActivationProbe(model := nn.Linear(2, 2)) as probe:
         model(torch.randn(4, 2))
     plotting.histogram_over_time(ax, probe.records[""])
-    assert ax.collections[0].get_coordinates()[0, :, 0].tolist() == [-0.5, 0.5]
+    assert edges_of(ax.collections[0])[0] == [-0.5, 0.5]
 
 
 @pytest.mark.parametrize("unit", [None, 0, 19, -1])
@@ -255,7 +266,7 @@ def test_densities_of_units_and_of_all_have_area_one(ax):
     assert plotting.unit_histograms(ax, x, units=[1, 4], bins=50, range=(-1, 6)) is ax
     width = 7 / 50
     assert [y_of(line).sum().item() * width for line in ax.lines] == pytest.approx([1, 1])
-    peaks = [line.get_xdata()[y_of(line).argmax()] for line in ax.lines]
+    peaks = [x_of(line)[y_of(line).argmax()].item() for line in ax.lines]
     assert peaks == pytest.approx([1, 4], abs=0.2)
     expected = x.flatten().double().histogram(50, range=(-1.0, 6.0), density=True).hist
     assert_close(torch.tensor([top for _, top in band(ax.collections[0])]).double(), expected)

@@ -1,7 +1,7 @@
 """The probes see what is there, disturb nothing and leave nothing behind."""
 
 import math
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import pytest
 import torch
@@ -510,11 +510,17 @@ def test_the_update_of_the_last_step_is_read_on_leaving():
 def test_a_step_that_an_error_cuts_short_is_dropped():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    with suppress(KeyboardInterrupt), GradientProbe(model, every=1) as probe:
-        model(images()).square().sum().backward()
-        optimizer.step()
-        model(images())
-        raise KeyboardInterrupt
+    probe = GradientProbe(model, every=1)
+
+    def run():
+        with probe:
+            model(images()).square().sum().backward()
+            optimizer.step()
+            model(images())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
     assert probe.passes == [0]
 
 
@@ -534,16 +540,22 @@ def test_a_parameter_that_gets_no_gradient_has_nan():
     assert probe.records["unused.weight"].grad_norm.isnan().all()
 
 
-def test_sparse_and_half_gradients_are_measured():
-    model = nn.Sequential(nn.Embedding(5, 2, sparse=True))
-    with GradientProbe(model) as probe:
-        model(torch.tensor([1, 1, 3])).sum().backward()
-    assert_close(probe.records["0.weight"].grad_norm[0].item(), 10**0.5)  # rows of 2 and of 1
-
-    model = nn.Linear(300, 1, bias=False).to(torch.bfloat16)
-    with GradientProbe(model) as probe:
-        model(torch.ones(1, 300, dtype=torch.bfloat16)).sum().backward()
-    assert_close(probe.records["weight"].grad_norm[0].item(), 300**0.5)
+@pytest.mark.parametrize(
+    "layer, x, norm",
+    [
+        (nn.Embedding(5, 2, sparse=True), torch.tensor([1, 1, 3]), 10**0.5),  # rows of 2 and of 1
+        (
+            nn.Linear(300, 1, bias=False).to(torch.bfloat16),
+            torch.ones(1, 300, dtype=torch.bfloat16),
+            300**0.5,
+        ),
+    ],
+    ids=["sparse", "bfloat16"],
+)
+def test_sparse_and_half_gradients_are_measured(layer, x, norm):
+    with GradientProbe(layer) as probe:
+        layer(x).sum().backward()
+    assert_close(probe.records["weight"].grad_norm[0].item(), norm)
 
 
 # Nothing is disturbed, nothing is left

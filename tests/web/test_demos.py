@@ -5,10 +5,10 @@ import re
 
 import pytest
 import torch
-from built import SITE
-from chapters import documents
 from torch.testing import assert_close
 
+from built import SITE
+from chapters import documents
 from normtutorial import functional as NF
 from normtutorial.norms import NORMS, ORIGINAL
 
@@ -104,7 +104,7 @@ def test_try_it_says_what_it_cannot_compute(page):
     assert "–" not in shown(demo, "layer")[1]
 
 
-@pytest.mark.parametrize(("chapter", "first"), [("batch_norm", 18), ("layer_norm", 24)])
+@pytest.mark.parametrize("chapter, first", [("batch_norm", 18), ("layer_norm", 24)])
 def test_which_numbers_share_a_mean(page, chapter, first):
     demo = visit(page, chapter)
     lit = demo.locator("g.lit")
