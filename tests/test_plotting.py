@@ -61,7 +61,7 @@ def x_of(line):
 def edges_of(image):
     """Along x and along y."""
     assert isinstance(image, QuadMesh)
-    corners = image.get_coordinates()
+    corners = np.asarray(image.get_coordinates())
     return corners[0, :, 0].tolist(), corners[:, 0, 1].tolist()
 
 
