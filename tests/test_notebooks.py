@@ -55,8 +55,8 @@ def is_image(output: nbformat.NotebookNode) -> bool:
 
 
 def test_every_notebook_is_in_the_table_of_contents_and_has_a_name_of_its_own():
-    written = chapters.ROOT.glob("book/**/*.ipynb")
-    written = {path for path in written if path.parent.name != ".ipynb_checkpoints"}
+    there = chapters.ROOT.glob("book/**/*.ipynb")
+    written = {path for path in there if path.parent.name != ".ipynb_checkpoints"}
     assert NOTEBOOKS and set(NOTEBOOKS) == written
     assert len({path.stem for path in NOTEBOOKS}) == len(NOTEBOOKS)
 

@@ -8,7 +8,7 @@ import io
 import sys
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, PdfMargins
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject
 
@@ -17,7 +17,7 @@ from browser import launched, typeset
 
 SITE = chapters.ROOT / "_build" / "html"
 TARGET = chapters.ROOT / "_build" / "normtutorial.pdf"
-MARGIN = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
+MARGIN: PdfMargins = {"top": "18mm", "bottom": "20mm", "left": "18mm", "right": "18mm"}
 OPEN = "document.querySelectorAll('.tag_hide-cell details').forEach(d => d.open = true)"
 
 

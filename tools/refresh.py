@@ -77,8 +77,7 @@ def refresh(path: Path) -> float:
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.create_kernel_manager()
-    client.km.kernel_spec_manager = ThisPython()
+    client.create_kernel_manager().kernel_spec_manager = ThisPython()
     start = time.perf_counter()
     try:
         client.execute()

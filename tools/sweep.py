@@ -91,7 +91,7 @@ def run_chapter(name: str) -> list[dict]:
     found: list[dict] = []
     margins: list[float] = []
 
-    def compared(sides, names):
+    def compared(sides: list, names: list[str]) -> Any:
         truth = True
         for left, right, name in zip(sides[:-1], sides[1:], names, strict=True):
             truth = truth & ORDER[name](left, right)
@@ -102,7 +102,7 @@ def run_chapter(name: str) -> list[dict]:
                 margins.append((distance / scale).min().item())
         return truth
 
-    def note(statement, holds, measured=None):
+    def note(statement: str, holds: Any, *, measured: object = None) -> None:
         if statement.startswith("Recorded"):  # it reads a record, and has no seed
             margins.clear()
             return
@@ -122,17 +122,17 @@ def run_chapter(name: str) -> list[dict]:
             if cell.cell_type == "code":
                 expected = "raises-exception" in cell.metadata.get("tags", [])
                 tree = ast.fix_missing_locations(Comparisons().visit(ast.parse(cell.source)))
-                with contextlib.suppress(Exception if expected else ()):
+                with contextlib.suppress(*[Exception] * expected):
                     exec(compile(tree, f"<{name}>", "exec"), space)  # noqa: S102
     return found
 
 
-def send_claims(sender, chapter: str, seed: int, source: str, threads: int) -> None:
+def send_claims(sender: Any, chapter: str, seed: int, source: str, threads: int) -> None:
     """Run a chapter at a seed, on a source, with so many threads, and send its claims."""
     import torch
 
     torch.set_num_threads(threads)
-    torch.set_num_threads = lambda n: None  # most chapters ask for one
+    torch.set_num_threads = lambda nthreads: None  # most chapters ask for one
     os.environ["NORMTUTORIAL_SEED"] = str(seed)
     os.environ["NORMTUTORIAL_SOURCE"] = source
     os.environ["TQDM_DISABLE"] = "1"
@@ -189,7 +189,7 @@ def enter(part: dict[str, Any], run: list, claims: list[dict]) -> None:
     source = run[1]
     part["runs"].append(run)
     for claim in claims:
-        empty = {"failed": [], "margins": {}, "worst": None, "thin": False}
+        empty: dict[str, Any] = {"failed": [], "margins": {}, "worst": None, "thin": False}
         row = part["claims"].setdefault(claim["claim"], empty)
         if not claim["holds"]:
             row["failed"].append([*run, claim["measured"]])

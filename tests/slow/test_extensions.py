@@ -63,7 +63,7 @@ def notebook(*cells: str | tuple[str, str], seconds: int | None = None) -> str:
         )
         for cell in cells
     ]
-    metadata = {
+    metadata: dict = {
         "kernelspec": {"name": "python3", "display_name": "Python 3"},
         "language_info": {"name": "python"},
     }

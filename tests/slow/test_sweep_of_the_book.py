@@ -21,7 +21,7 @@ def test_a_run_has_a_process_of_its_own_and_may_break():
 
 
 def test_the_status_is_of_every_chapter_and_an_unknown_one_is_named():
-    command = [sys.executable, chapters.ROOT / "tools" / "sweep.py", "--status"]
+    command = [sys.executable, str(chapters.ROOT / "tools" / "sweep.py"), "--status"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
     assert told == [path.stem for path in chapters.notebooks()]

@@ -1,9 +1,10 @@
 """Where the built pages are, and what they weigh."""
 
 import gzip
-from pathlib import Path
 
-SITE = Path(__file__).parents[2] / "_build" / "html"
+from chapters import ROOT
+
+SITE = ROOT / "_build" / "html"
 
 
 def compressed(body: bytes, kind: str) -> int:

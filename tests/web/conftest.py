@@ -6,15 +6,15 @@ They need a built book and a browser, so only `make web-test` collects them.
 import functools
 import http.server
 import os
-import shutil
 import statistics
 import threading
 
 import pytest
+
+import browser as installed
 from built import SITE
 
 FOLDER = "a/folder/of/the/host"  # the book need not be at the root of its host
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 collect_ignore = [] if os.environ.get("NORMTUTORIAL_WEB") else ["test_pages.py", "test_demos.py"]
 
@@ -87,11 +87,5 @@ def server():
 
 @pytest.fixture(scope="session")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert path, f"No browser was found: install one of {', '.join(BROWSERS)}."
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with installed.launched() as browser:
         yield browser
-        browser.close()

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
+
+from browser import typeset
 from built import SITE, compressed
+from chapters import ROOT, documents
 
 PAGES = sorted(
     str(path.relative_to(SITE))
@@ -11,11 +15,12 @@ PAGES = sorted(
     if "_static" not in path.parts and "http-equiv" not in path.read_text("utf-8")[:600]
 )
 MEGABYTE = 1000  # kB
+MOVED = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["sphinx"]["config"]["redirects"]
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
 def test_there_are_pages():
-    assert {"book/intro.html", "book/batch_norm.html", "search.html"} <= set(PAGES)
+    assert {f"{document}.html" for document in documents()} | {"search.html"} <= set(PAGES)
 
 
 class Watch:
@@ -57,9 +62,7 @@ class Watch:
     def open(self, name: str):
         self.page.goto(f"{self.home}/{name}")
         self.page.wait_for_load_state("load")
-        self.page.evaluate(
-            "() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => 0) : 0"
-        )
+        typeset(self.page)
         return self.page
 
 
@@ -90,7 +93,7 @@ def test_it_loads_from_its_own_folder_alone_and_renders(name, way, watch, server
     seen = watch(server if way == "http" else SITE.as_uri())
     page = seen.open(name)
     page.wait_for_timeout(300)  # for what a script asks for late
-    formulas, bad = page.evaluate(UNRENDERED)
+    _, bad = page.evaluate(UNRENDERED)
     figures("requests to other hosts", len(seen.outside))
     figures("console errors", len(seen.errors))
     figures("failed loads", len(seen.failed))
@@ -165,3 +168,13 @@ def test_search_finds(words, watch, server):
 def test_the_whole_site_is_small():
     size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file())
     assert size < 40e6
+
+
+@pytest.mark.parametrize("old", MOVED)
+@pytest.mark.parametrize("way", ["http", "file"])
+def test_an_old_address_leads_to_the_same_place_of_the_new_page(old, way, watch, server):
+    home = server if way == "http" else SITE.as_uri()
+    label = f"ch-{Path(old).name.replace('_', '-')}"
+    page = watch(home).open(f"{old}.html#{label}")
+    page.wait_for_url(f"{home}/book/{MOVED[old]}#{label}")
+    assert page.locator(f"#{label}").count() == 1
