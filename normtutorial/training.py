@@ -81,11 +81,11 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """Which predictions are right; their mean is the accuracy.
 
     Args:
-        logits: shape (N, K, *), a score for each of K classes, as for cross entropy.
-        labels: shape (N, *), int64.
+        logits: shape :math:`(N, K, *)`, a score for each of K classes, as for cross entropy.
+        labels: shape :math:`(N, *)`, int64.
 
     Returns:
-        Shape (N, \\*), bool.
+        Of the labels' shape, bool.
 
     Example:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([1, 1]))
@@ -110,8 +110,8 @@ def evaluate(
 
     Args:
         model: images to outputs, such as logits.
-        images: shape (N, ...), on the model's device; any other inputs will do.
-        labels: shape (N, ...), what the loss and the metric compare the outputs with.
+        images: shape :math:`(N, *)`, on the model's device; any other inputs will do.
+        labels: shape :math:`(N, *)`, what the loss and the metric compare the outputs with.
         loss: of outputs and labels, the mean over a batch.
         metric: of outputs and labels, a value for each of them or the mean over a batch.
             None for none.

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -370,14 +368,3 @@ def test_there_is_help_everywhere(command, capsys):
 )
 def test_what_is_not_understood_is_a_usage_error(argv, complaint, capsys, no_training):
     assert complaint in usage_error(capsys, *argv)
-
-
-def test_it_runs_as_a_module_and_its_exit_code_is_the_process_s(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "-m", "normtutorial", "train", "--json", str(tmp_path / "no" / "x.json")],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert run.returncode == 1 and run.stdout == ""
-    assert run.stderr.startswith("normtutorial: ") and run.stderr.count("\n") == 1
