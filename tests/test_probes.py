@@ -240,7 +240,13 @@ def test_an_unknown_name_is_answered_with_the_near_ones(look):
     with pytest.raises(ValueError, match="no module named 'linear_1'; near names are 'linear1'"):
         look(model, ["linear_1"])
     with pytest.raises(ValueError, match="no module named 'zzz'; the names are 'linear1', 'act1'"):
-        look(model, ["zzz"])
+        look(model, ["act1", "zzz"])
+
+
+def test_of_many_names_some_are_shown():
+    model = nn.Sequential(*(nn.ReLU() for _ in range(20)))
+    with pytest.raises(ValueError, match=r"; some names are '0', '1', .*, '11'\.$"):
+        ActivationProbe(model, ["zzz"])
 
 
 def test_a_name_that_was_not_recorded_is_answered_with_what_was():
@@ -346,7 +352,7 @@ def test_an_output_with_fewer_than_two_dims_is_one_unit(shape, unit_dim):
 @pytest.mark.parametrize("unit_dim", [2, -3])
 def test_an_output_without_the_dim_of_the_units_is_named(unit_dim):
     model = nn.Sequential(nn.Linear(9, 3))
-    message = rf"units in dim {unit_dim}; '0' put out \(4, 3\). Choose another unit_dim"
+    message = rf"units in dim {unit_dim}; '0' put out \(4, 3\)\. Choose another unit_dim"
     with ActivationProbe(model, unit_dim=unit_dim), pytest.raises(ValueError, match=message):
         model(torch.randn(4, 9))
 
@@ -461,13 +467,17 @@ def test_an_output_that_is_changed_in_place_is_recorded_as_it_was():
     assert_close(activations(model, x)["0"], expected)
 
 
-def test_a_layer_whose_units_change_in_number_is_named():
+@pytest.mark.parametrize(
+    "unit_dim, shape", [(1, (4, 5)), (-1, (4, 3, 5)), (1, (4,))], ids=["width", "features", "none"]
+)
+def test_a_layer_whose_units_change_in_number_is_named(unit_dim, shape):
     model = nn.Sequential(nn.ReLU())
-    with ActivationProbe(model, every=1) as probe:
+    message = rf"expects 3 units as before; '0' put out \({', '.join(map(str, shape))}"
+    with ActivationProbe(model, every=1, unit_dim=unit_dim) as probe:
         model(torch.randn(4, 3))
-        model(torch.randn(4, 5))
-    with pytest.raises(ValueError, match=r"'0' had 3 \(pass 0\) and 5 \(pass 1\) in dim 1"):
-        _ = probe.records
+        with pytest.raises(ValueError, match=message):
+            model(torch.randn(shape))
+    assert probe.records["0"].passes.tolist() == [0]
 
 
 def test_records_can_be_read_during_the_run():

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .hooks import Named, Probe, Row, call_name, named_modules, stacked
+from .hooks import Named, Probe, Row, call_name, named_modules
 from .quantiles import percentiles
 from .records import ActivationRecord
-
-__all__ = ["ActivationProbe", "activations"]
 
 
 class ActivationProbe(Probe):
@@ -44,8 +42,9 @@ class ActivationProbe(Probe):
         modules: those that are recorded, by name.
 
     Raises:
-        ValueError: a name that the model does not have, or an option out of bounds; in a forward
-            pass, an output of two or more dims that has no ``unit_dim`` among them.
+        ValueError: a name that the model does not have, or an option out of bounds. In a forward
+            pass: an output of two or more dims without ``unit_dim`` among them, or with other
+            units than in the passes before.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
@@ -86,33 +85,22 @@ class ActivationProbe(Probe):
 
         Raises:
             RuntimeError: if nothing was recorded yet.
-            ValueError: if a module had other units in one pass than in another.
         """
-        return self._all(self._record)
-
-    def _record(self, name: str, rows: list[Row]) -> ActivationRecord:
-        units = {len(row["mean"]): row["passes"] for row in rows}
-        if len(units) > 1:
-            seen = " and ".join(f"{n} (pass {at})" for n, at in units.items())
-            raise ValueError(
-                f"ActivationProbe expects the same units in every pass; {name!r} had {seen} in "
-                f"dim {self.unit_dim}. Choose another unit_dim, or name the layers to record."
-            )
-        return ActivationRecord(edges=self.edges.clone(), **stacked(rows))
+        return self._all(ActivationRecord, edges=self.edges.clone())
 
     def _hooks(self) -> Iterator[RemovableHandle]:
         for name, module in self.modules.items():
             yield module.register_forward_hook(partial(self._see, name))
-        yield self.model.register_forward_hook(self._pass_is_complete)
+        yield self.model.register_forward_hook(self._complete)
 
     def _see(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         if self._current is None:
             return
         call = call_name(name, self._calls)
         if isinstance(output, Tensor) and output.numel() > 0 and not output.is_complex():
-            self._seen[call] = _summary(module, self._units(name, output.detach()), self.edges)
+            self._seen[call] = _summary(module, self._by_unit(call, output.detach()), self.edges)
 
-    def _pass_is_complete(self, model: nn.Module, args: Any, output: Any) -> None:
+    def _complete(self, model: nn.Module, args: Any, output: Any) -> None:
         if self._current is not None:
             self._keep(self._current, self._seen)
             self._end(complete=True)
@@ -120,17 +108,18 @@ class ActivationProbe(Probe):
     def _end(self, complete: bool) -> None:
         self._current, self._seen, self._calls = None, {}, Counter()
 
-    def _units(self, name: str, output: Tensor) -> Tensor:
+    def _by_unit(self, call: str, output: Tensor) -> Tensor:
         """(U, samples) in float32."""
-        x = output.float()
-        if x.ndim < 2:
-            return x.reshape(1, -1)
-        if not -x.ndim <= self.unit_dim < x.ndim:
+        x, dim = (output, self.unit_dim) if output.ndim > 1 else (output.reshape(1, -1), 0)
+        rows = self._rows.get(call)
+        units = len(rows[0]["mean"]) if rows else None
+        if not -x.ndim <= dim < x.ndim or units not in (None, x.shape[dim]):
+            wanted = f"units in dim {dim}" if units is None else f"{units} units as before"
             raise ValueError(
-                f"ActivationProbe expects units in dim {self.unit_dim}; {name!r} put out "
-                f"{tuple(x.shape)}. Choose another unit_dim, or name the layers to record."
+                f"ActivationProbe expects {wanted}; {call!r} put out {tuple(output.shape)}. "
+                f"Choose another unit_dim than {dim}, or name the layers to record."
             )
-        return x.movedim(self.unit_dim, 0).flatten(1).contiguous()
+        return x.float().movedim(dim, 0).flatten(1).contiguous()
 
 
 @torch.no_grad()
@@ -203,9 +192,7 @@ def _histogram(x: Tensor, edges: Tensor) -> Tensor:
 def _saturated(module: nn.Module, y: Tensor) -> Tensor:
     """From the output y: the derivatives are y (1 - y), at most 1/4, and 1 - y^2, at most 1."""
     if isinstance(module, nn.Sigmoid):
-        flat = y * (1 - y) < 0.1 / 4
-    elif isinstance(module, nn.Tanh):
-        flat = 1 - y.square() < 0.1
-    else:
-        return torch.tensor(math.nan)
-    return flat.float().mean()
+        return (y * (1 - y) < 0.1 / 4).float().mean()
+    if isinstance(module, nn.Tanh):
+        return (1 - y.square() < 0.1).float().mean()
+    return torch.tensor(math.nan)

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .hooks import Probe, Row, stacked
+from .hooks import Probe, Row
 from .records import GradientRecord
-
-__all__ = ["GradientProbe"]
 
 
 class GradientProbe(Probe):
@@ -55,7 +53,7 @@ class GradientProbe(Probe):
         Raises:
             RuntimeError: if nothing was recorded yet.
         """
-        return self._all(lambda _, rows: GradientRecord(**stacked(rows)))
+        return self._all(GradientRecord)
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
@@ -78,15 +76,14 @@ class GradientProbe(Probe):
 
     def _row(self, name: str) -> Row:
         parameter, before = self._before[name]
-        return {
-            "grad_norm": self._grads[name].item() if name in self._grads else math.nan,
-            "param_norm": _norm(before).item(),
-            "update_norm": _norm(parameter.detach() - before.to(parameter)).item(),
+        norms = {
+            "grad_norm": self._grads.get(name, torch.tensor(math.nan)),
+            "param_norm": _norm(before),
+            "update_norm": _norm(parameter.detach() - before.to(parameter)),
         }
+        return {field: norm.cpu() for field, norm in norms.items()}
 
 
 def _norm(x: Tensor) -> Tensor:
-    x = x.detach()
-    if x.is_sparse:
-        x = x.coalesce().values()
-    return torch.linalg.vector_norm(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+    x = x.detach().coalesce().values() if x.is_sparse else x.detach()
+    return torch.linalg.vector_norm(x, dtype=torch.promote_types(x.dtype, torch.float32)).float()

@@ -1,8 +1,8 @@
 """Hooks under ``with``: set when it is entered, removed when it is left, also by an error."""
 
 import difflib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
 
-Row = dict[str, Any]  # what one pass adds to a record: a tensor or a number for each field
+Row = dict[str, Tensor]  # what one pass adds to a record, by the names of its fields
 
 
 class Probe:
@@ -29,8 +29,8 @@ class Probe:
         self._counted = 0
         self._current: int | None = None  # the pass that is being recorded
         self._handles: list[RemovableHandle] = []
-        self._rows: dict[str, list[Row]] = {}
-        self._records: dict[str, Any] = {}  # made of all rows; empty when there are new ones
+        self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._records = Named()  # made of all rows; empty when there are new ones
 
     def __enter__(self) -> Self:
         if self._handles:
@@ -44,30 +44,31 @@ class Probe:
         self._end(complete=error is None)
 
     def _count(self, model: nn.Module, args: Any) -> None:
-        if not model.training:
-            return
-        self._end(complete=True)
-        if self._counted % self.every == 0:
-            self._current = self._counted
-            self._begin()
-        self._counted += 1
+        if model.training:
+            self._end(complete=True)
+            if self._counted % self.every == 0:
+                self._current = self._counted
+                self._begin()
+            self._counted += 1
 
     def _keep(self, current: int, rows: dict[str, Row]) -> None:
         """Add what was measured in a pass to the records, by name."""
         self.passes.append(current)
         for name, row in rows.items():
-            self._rows.setdefault(name, []).append({"passes": current, **row})
-        self._records = {}
+            self._rows[name].append({"passes": torch.tensor(current), **row})
+        self._records = Named()
 
-    def _all(self, record: Callable[[str, list[Row]], Any]) -> dict[str, Any]:
-        """The records by name, each made of its rows."""
+    def _all(self, record: type, **further: Tensor) -> dict[str, Any]:
+        """The records by name, with the fields of their rows and further ones."""
         if not self._rows:
             raise RuntimeError(
                 f"{type(self).__name__} has recorded nothing yet: enter it and run a forward "
                 "pass of the model in training mode inside the with."
             )
         if not self._records:
-            self._records = Named({name: record(name, rows) for name, rows in self._rows.items()})
+            for name, rows in self._rows.items():
+                fields = {field: torch.stack([row[field] for row in rows]) for field in rows[0]}
+                self._records[name] = record(**fields, **further)
         return self._records
 
     def _hooks(self) -> Iterable[RemovableHandle]:
@@ -80,16 +81,11 @@ class Probe:
         raise NotImplementedError
 
 
-def stacked(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """A tensor for each field, a row of it for each pass."""
-    return {field: torch.stack([torch.as_tensor(row[field]) for row in rows]) for field in rows[0]}
-
-
 class Named(dict[str, Any]):
     """A dict whose KeyError says which names there are."""
 
     def __missing__(self, name: str) -> NoReturn:
-        raise KeyError(f"nothing was recorded under {name!r}{_hint(name, self)}")
+        raise KeyError(f"nothing was recorded under {name!r}; {_hint(name, self)}.")
 
 
 def call_name(name: str, calls: Counter[str]) -> str:
@@ -101,27 +97,22 @@ def call_name(name: str, calls: Counter[str]) -> str:
 def named_modules(model: nn.Module, names: Sequence[str] | None) -> dict[str, nn.Module]:
     """The modules of these names; of all that have no children when ``names`` is None."""
     if names is None:
-        return dict(_leaves(model))
+        return {
+            name: module
+            for name, module in model.named_modules()
+            if "parametrizations" not in name.split(".")  # it puts out a weight, no activation
+            and (is_parametrized(module) or not list(module.children()))
+        }
     known = dict(model.named_modules(remove_duplicate=False))
     names = [names] if isinstance(names, str) else names
-    for name in names:
-        if name not in known:
-            kind = type(model).__name__
-            raise ValueError(f"{kind} has no module named {name!r}{_hint(name, known)}")
+    if unknown := [name for name in names if name not in known]:
+        who, hint = type(model).__name__, _hint(unknown[0], known)
+        raise ValueError(f"{who} has no module named {unknown[0]!r}; {hint}.")
     return {name: known[name] for name in names}
-
-
-def _leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in model.named_modules():
-        if "parametrizations" in name.split("."):
-            continue  # it puts out a weight, not an activation
-        if is_parametrized(module) or next(module.children(), None) is None:
-            yield name, module
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
     names = [one for one in known if one]  # the root is named ""
-    if near := difflib.get_close_matches(name, names):
-        return f"; near names are {', '.join(map(repr, near))}."
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return f"; the names are {', '.join(map(repr, names[:12]))}{more}."
+    near = difflib.get_close_matches(name, names)
+    which = "near names are" if near else "the names are" if len(names) <= 12 else "some names are"
+    return f"{which} {', '.join(map(repr, near or names[:12]))}"

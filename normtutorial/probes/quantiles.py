@@ -16,16 +16,12 @@ POOLED = 16_384  # values of all units that are sorted together, at most
 
 def percentiles(x: Tensor) -> tuple[Tensor, Tensor]:
     """Of each row of ``x``, (5, U), and of all its values together, (5,)."""
-    rows = _sorted(x[:, :: _stride(x.shape[1], PER_UNIT)])
-    flat = rows.flatten()
-    step = _stride(len(flat), POOLED)
+    rows = _sorted(x[:, :: math.ceil(x.shape[1] / PER_UNIT)])
+    step = math.ceil(rows.numel() / POOLED)
     while math.gcd(step, rows.shape[1]) > 1:  # else only a few ranks of each row would be met
         step += 1
-    return _quantiles(rows).T.contiguous(), _quantiles(_sorted(flat[None, ::step]))[0]
-
-
-def _stride(n: int, limit: int) -> int:
-    return -(-n // limit)
+    pooled = _sorted(rows.flatten()[None, ::step])
+    return _quantiles(rows).T.contiguous(), _quantiles(pooled)[0]
 
 
 def _sorted(x: Tensor) -> Tensor:

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["PERCENTILES", "ActivationRecord", "GradientRecord"]
-
 PERCENTILES = (5, 15, 50, 85, 95)
 """The percentiles that a record holds. A normal variable has 70 % of its values from the second to
 the fourth, about one standard deviation to each side."""
