@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from itertools import count, islice
 from typing import Any
 
@@ -320,7 +321,7 @@ def _add_evaluation(history: History, step: int, loss: float, metric: float) -> 
 def _progress_bar(total: int, wanted: bool) -> Any:
     """A tqdm bar: of text in a terminal, a widget in a live notebook, none where nobody looks."""
     live = "ipykernel" in sys.modules
-    if live and wanted:
+    if live and find_spec("ipywidgets"):  # without it, tqdm.auto complains
         from tqdm.auto import tqdm
     else:
         from tqdm import tqdm
