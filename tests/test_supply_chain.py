@@ -8,6 +8,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+import normtutorial
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
@@ -54,3 +56,8 @@ def test_the_module_declares_what_it_imports_and_nothing_else():
                 imported.add("numpy")  # a tensor's numpy() needs it as an import does
     imported -= {*sys.stdlib_module_names, "normtutorial"}
     assert imported == names(PROJECT["dependencies"])
+
+
+def test_there_is_one_version():
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {normtutorial.__version__}\n" in citation
