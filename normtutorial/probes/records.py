@@ -26,8 +26,9 @@ class ActivationRecord:
         passes: (T,) the recorded forward passes, counted from 0.
         mean: (T, U) of each unit over the samples.
         std: (T, U) its standard deviation, with the divisor n, as batch norm computes it.
-        percentiles: (T, 5, U) at :data:`PERCENTILES`, linearly interpolated. Of a unit with
-            more than 1024 samples, from an even subsample of about that many.
+        percentiles: (T, 5, U) at :data:`~normtutorial.probes.records.PERCENTILES`, linearly
+            interpolated. Of a unit with more than 1024 samples, from an even subsample of about
+            that many.
         pooled_mean: (T,)
         pooled_std: (T,)
         pooled_percentiles: (T, 5) from an even subsample of at most 16 384 values.
