@@ -30,7 +30,7 @@ quick: venv  ## the unit tests without the slow ones, in ten seconds; stops at t
 	    -p no:nbval -p no:hypothesispytest -p no:xdist
 
 test: venv  ## all unit tests, and every chapter again; JOBS=4 for four at once
-	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope --maxfail 10
+	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope --maxfail 10 --tb short
 	@echo "Left out here: the built pages in a browser. make web-test runs them."
 
 web-test: venv  ## build the book, and check every page in a real browser
