@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from concurrent.futures import Future
 from pathlib import Path
@@ -96,6 +97,8 @@ def download(url: str, md5: str) -> bytes:
         ):
             content = b"".join(iter(lambda: reader.read(1 << 16), b""))
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an answer, too
         raise OSError(f"{url}: {str(error) or f'no answer in {TIMEOUT:g} seconds'}") from error
     if checksum(content) != md5:
         raise OSError(f"{url} gave {len(content)} bytes with the wrong MD5")
