@@ -30,13 +30,13 @@ def attempt(call, *args, **options):
 
 
 def with_gradients(f, *inputs):
-    inputs = [x.clone().requires_grad_() for x in inputs]
-    outputs = f(*inputs)
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    outputs = f(*leaves)
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     loss = sum((y.double() * torch.arange(y.numel()).view(y.shape)).sum() for y in outputs)
     if not loss.requires_grad:
         return [*outputs, "no gradient"]
-    return [*outputs, *torch.autograd.grad(loss, inputs, allow_unused=True)]
+    return [*outputs, *torch.autograd.grad(loss, leaves, allow_unused=True)]
 
 
 def see_moments(f):
@@ -257,11 +257,16 @@ def test_while_it_is_made_it_is_all_there_is_and_afterwards_it_is_gone(mistake):
     assert public
 
 
+def failing(mistake):
+    with mistake.made():
+        assert training.evaluate is not mistake.seam
+        raise RuntimeError("in the midst of it")
+
+
 def test_an_error_removes_it_too():
     mistake = MISTAKES["evaluate: left in eval mode"]
-    with pytest.raises(RuntimeError), mistake.made():  # noqa: PT012
-        assert training.evaluate is not mistake.seam
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="in the midst of it"):
+        failing(mistake)
     assert training.evaluate is mistake.seam
 
 

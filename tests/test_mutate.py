@@ -1,36 +1,114 @@
-"""The record of `make mutants` is kept file by file."""
+"""The tool behind `make mutants`: what it breaks, whom it asks, what it remembers."""
 
-from mutants import Mutant
-from mutate import updated
+import ast
+from pathlib import Path
+
+import pytest
+
+import mutants
+import mutate
+from mutants import Mutant, digest, every_small_change, files
 
 
-def mutant(name, file):
-    return Mutant(name, file, 0, 1, "")
+def test_every_file_of_the_module_is_asked_about_but_the_mistakes():
+    paths = {p.relative_to(mutants.PACKAGE).as_posix() for p in mutants.PACKAGE.rglob("*.py")}
+    left_out = paths - set(files())
+    assert {"functional.py", "data/mnist.py", "models/mlp.py", "__init__.py"} <= set(files())
+    assert left_out == {path for path in paths if path.startswith("mistakes/")}
 
 
-def test_a_run_of_one_file_leaves_the_others_as_they_were():
-    killed, alive = mutant("claims.py:1  a", "claims.py"), mutant("claims.py:2  b", "claims.py")
+@pytest.mark.parametrize("file", ["claims.py", "runtime.py", "models/mlp.py"])
+def test_a_change_is_python_and_changes_what_counts(file):
+    source = (mutants.PACKAGE / file).read_text("utf-8")
+    changes = list(every_small_change(file))
+    assert len(changes) > 10
+    for change in changes:
+        broken = ast.parse(change.applied())
+        assert ast.dump(broken) != ast.dump(ast.parse(source)), change.name
+        assert change.name.startswith(f"{file} ")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch) -> Path:
+    """A module of one file."""
+    monkeypatch.setattr(mutants, "PACKAGE", tmp_path)
+    (tmp_path / "one.py").write_text('def f(x):\n    """Twice."""\n    return 2 * x\n')
+    return tmp_path
+
+
+def test_each_operator_constant_and_statement_is_changed_and_no_word(package):
+    changed = {
+        change.applied().decode().splitlines()[-1].strip()
+        for change in every_small_change("one.py")
+    }
+    assert changed == {"return (2 / x)", "return 3 * x", "return None"}
+    assert [change.lines for change in every_small_change("one.py")] == [range(3, 4)] * 3
+
+
+def test_a_docstring_or_a_comment_makes_nothing_stale(package):
+    record = mutate.with_file({}, "one.py", 3, [])
+    assert mutate.stale(record) == []
+    (package / "one.py").write_text("def f(x):  # doubled\n    return (2 *\n            x)\n")
+    assert mutate.stale(record) == []
+    (package / "one.py").write_text("def f(x):\n    return 3 * x\n")
+    assert mutate.stale(record) == ["one.py"]
+
+
+def test_a_file_that_was_never_asked_about_is_stale(package):
+    (package / "data").mkdir()
+    (package / "data" / "two.py").write_text("x = 1\n")
+    assert mutate.stale({}) == ["data/two.py", "one.py"]
+    assert mutate.stale(mutate.with_file({}, "one.py", 3, [])) == ["data/two.py"]
+
+
+def test_a_run_of_one_file_leaves_the_others_as_they_were(package):
+    (package / "two.py").write_text("x = 1\n")
     before = {
-        "known": {"mutants": 3, "killed": 3},
-        "files": {"data.py": {"mutants": 9, "killed": 8}, "claims.py": {"mutants": 5, "killed": 4}},
+        "known": {"digest": "d", "mutants": 3, "killed": 3},
+        "files": {"gone.py": {}, "one.py": {"old": 1}, "two.py": {"mutants": 9, "killed": 8}},
         "survivors": [
-            {"mutant": "data.py:7  x", "reason": "why"},
-            {"mutant": "claims.py:9  gone", "reason": "why"},
+            {"mutant": "gone.py  a  ->  b", "reason": ""},
+            {"mutant": "one.py  a  ->  b", "reason": ""},
+            {"mutant": "two.py  a  ->  b", "reason": "why"},
         ],
     }
-    after = updated(before, [], [killed, alive], {alive: "because"})
+    after = mutate.with_file(before, "one.py", 3, [("one.py  2  ->  3", "because")])
     assert after["known"] == before["known"]
     assert after["files"] == {
-        "data.py": {"mutants": 9, "killed": 8},
-        "claims.py": {"mutants": 2, "killed": 1},
+        "one.py": {"digest": digest("one.py"), "mutants": 3, "killed": 2},
+        "two.py": {"mutants": 9, "killed": 8},
     }
     assert after["survivors"] == [
-        {"mutant": "data.py:7  x", "reason": "why"},
-        {"mutant": "claims.py:2  b", "reason": "because"},
+        {"mutant": "one.py  2  ->  3", "reason": "because"},
+        {"mutant": "two.py  a  ->  b", "reason": "why"},
     ]
 
 
-def test_a_run_of_the_known_mistakes_counts_them_and_no_file():
-    mistakes = [mutant("a", "layers.py"), mutant("b", "layers.py")]
-    after = updated({}, mistakes, [], {mistakes[0]: ""})
-    assert after == {"known": {"mutants": 2, "killed": 1}, "files": {}, "survivors": []}
+def on(line: int) -> Mutant:
+    """A change of one line of one.py."""
+    end = sum(map(len, (mutants.PACKAGE / "one.py").read_text().splitlines(True)[:line])) - 1
+    return Mutant("one.py", "one.py", end, end, "")
+
+
+def test_the_tests_that_execute_the_line_are_asked_variants_by_turns_short_ones_first(package):
+    seconds = {"a[1]": 0.3, "a[2]": 0.2, "b": 0.1, "c": 0.0, "slow": 30.0}
+    survey = mutate.Survey(seconds, {"one.py": {3: ["slow", "b", "a[1]", "a[2]"]}})
+    assert survey.asked(on(3)) == ["b", "a[2]", "a[1]"] or survey.asked(on(3)) == ["b", "a[2]"]
+    assert survey.asked(on(1)) == survey.asked(on(3))  # executed at import: those of the file
+
+
+def test_a_file_that_no_test_executes_is_shown_to_all(package):
+    survey = mutate.Survey({"a": 0.2, "b": 0.1}, {})
+    assert survey.asked(on(3)) == ["b", "a"]
+
+
+def test_what_steps_alone_change_is_not_asked_about_a_mistake_in_a_step():
+    survey = mutate.Survey({"a": 0.2, "b": 0.1}, {"one.py": {3: ["a", "b"]}}, steps=["b"])
+    assert survey.asked(mutate.Known("m", "one.py", range(3, 4), steps=True)) == ["a"]
+    assert survey.asked(mutate.Known("m", "one.py", range(3, 4), steps=False)) == ["b", "a"]
+
+
+def test_no_file_of_tests_is_left_out_but_those_that_are_named():
+    asked = {Path(path).stem for path in mutate.unit_tests()}
+    there = {p.stem for p in mutate.ROOT.glob("tests/**/test_*.py") if "web" not in p.parts}
+    assert there - asked <= {f"test_{name}" for name in {*mutate.OTHER, "compile"}}

@@ -27,8 +27,8 @@ from .steps import Dims, affine
 
 @mistake(moments, batch_norm, layer_norm, step="moments")
 def variance_in_one_pass(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tensor]:
-    """E[x²] - E[x]²: where the mean is 1000 times the spread, float32 leaves no digit of it, and
-    beyond that the variance is negative and the output NaN. So in the layers of labml."""
+    """E[x²] - E[x]²: where the mean is some thousand times the spread, float32 leaves no digit of
+    the variance; it may be negative, and the output NaN. So in the layers of labml."""
     n = prod(x.shape[d] for d in dims)
     mean = x.mean(dims, keepdim=True)
     return mean, (x.square().mean(dims, keepdim=True) - mean.square()) * n / (n - correction)
@@ -53,7 +53,7 @@ def statistics_without_gradient(
     x: Tensor, dims: Dims, *, correction: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Backward takes mean and variance for constants: the net trains, but its gradients point along
-    directions in which nothing changes, and its weights grow. So in fastai's course."""
+    directions in which nothing changes. So in fastai's course."""
     return moments(x, dims, correction=correction)
 
 
@@ -69,7 +69,7 @@ def squared_in_half_precision(x: Tensor, dims: Dims) -> tuple[Tensor, Tensor]:
 @mistake(standardize, batch_norm, layer_norm, rms_norm, step="standardize")
 def eps_outside_the_root(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Nothing is seen until a variance is as small as eps, and loading weights into another
-    implementation gives other outputs. So in The Annotated Transformer, and once in GPT-NeoX."""
+    implementation gives other outputs. So in The Annotated Transformer."""
     rstd = 1 / (var.sqrt() + eps)
     return (x - mean) * rstd, rstd
 
@@ -121,7 +121,8 @@ def sums_where_means_belong(
 def centered_always(
     grad_x_hat: Tensor, x_hat: Tensor, rstd: Tensor, dims: Dims, *, centered: bool = True
 ) -> Tensor:
-    """RMS norm with the backward pass of layer norm: the bias of the layer below never learns."""
+    """RMS norm with the backward pass of layer norm: what shifts all features alike, and matters
+    here, never learns."""
     return standardize_backward(grad_x_hat, x_hat, rstd, dims)
 
 
