@@ -16,7 +16,7 @@ from .files import DataError, atomic_write, cache_dir, checksum, download
 
 __all__ = ["fetch", "find", "locate", "read"]
 
-MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # of PyTorch
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # PyTorch's; LeCun's is gone
 FILES = {  # the archives in the order of ImageData's fields, and what is in them: bytes, MD5
     "train-images-idx3-ubyte.gz": (9_912_422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
     "train-images-idx3-ubyte": (47_040_016, "6bbc9ace898e44ae57da46a324031adb"),
