@@ -1,7 +1,7 @@
 """Images to train on: MNIST as tensors, or digits that are drawn on the spot.
 
-:mod:`.images` has the container, :mod:`.mnist` and :mod:`.synthetic` fill it, and :mod:`.files`
-checks, downloads and writes what they keep.
+``images`` has the container, ``mnist`` and ``synthetic`` fill it, and ``files`` checks, downloads
+and writes what they keep.
 """
 
 from __future__ import annotations
