@@ -27,7 +27,7 @@ book: venv  ## build the book from its stored outputs
 
 quick: venv  ## the unit tests without the slow ones, in ten seconds; stops at the first failure
 	@$(BIN)/python -m pytest tests normtutorial --ignore tests/slow --ignore tests/web -x -q \
-	    -p no:nbval -p no:hypothesispytest -p no:xdist
+	    -p no:nbval -p no:hypothesispytest -p no:xdist -p no:logging
 
 test: venv  ## all unit tests, and every chapter again; JOBS=4 for four at once
 	@$(BIN)/python -m pytest --nbval -n $(JOBS) --dist loadscope --maxfail 10 --tb short

@@ -40,7 +40,7 @@ def assert_same_step(ours: nn.Module, theirs: nn.Module, x: Tensor, **tolerance)
     results = []
     for model in ours, theirs:
         leaf = x.detach().clone().requires_grad_()
-        torch.manual_seed(1)  # for dropout
+        torch.default_generator.manual_seed(1)  # for dropout
         y = model(leaf)
         if upstream is None:
             upstream = torch.randn_like(y)  # not y.sum(): that gradient is 0 here
