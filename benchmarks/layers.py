@@ -8,6 +8,7 @@ for backward, counted, not measured. The result goes to benchmarks/results/.
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ def compare(
     x = torch.randn(shape, device=DEVICE, requires_grad=True)
     upstream = torch.randn(shape, device=DEVICE)
     ours, theirs, plain = (module.to(DEVICE) for module in modules)
-    ways = {"ours": ours, "torch": theirs, "plain": plain}
+    ways: dict[str, Callable[[Tensor], Tensor]] = {"ours": ours, "torch": theirs, "plain": plain}
     if compiled:
         ways |= {"compiled": torch.compile(ours), "torch, compiled": torch.compile(theirs)}
     runs = {way: step(module, x, upstream) for way, module in ways.items()}
