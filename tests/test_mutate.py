@@ -102,10 +102,10 @@ def test_a_file_that_no_test_executes_is_shown_to_all(package):
     assert survey.asked(on(3)) == ["b", "a"]
 
 
-def test_what_steps_alone_change_is_not_asked_about_a_mistake_in_a_step():
-    survey = mutate.Survey({"a": 0.2, "b": 0.1}, {"one.py": {3: ["a", "b"]}}, steps=["b"])
-    assert survey.asked(mutate.Known("m", "one.py", range(3, 4), steps=True)) == ["a"]
-    assert survey.asked(mutate.Known("m", "one.py", range(3, 4), steps=False)) == ["b", "a"]
+def test_what_notices_the_formulas_in_steps_is_not_asked_about_a_mistake():
+    seconds, lines = {"a": 0.2, "b[1]": 0.1}, {"one.py": {3: ["a", "b[1]"]}}
+    survey = mutate.Survey(seconds, lines, strict={"b"})
+    assert survey.asked(mutate.Known("m", "one.py", range(3, 4))) == ["a"]
 
 
 def test_no_file_of_tests_is_left_out_but_those_that_are_named():

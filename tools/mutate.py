@@ -38,10 +38,12 @@ from mutants import MISTAKES, PACKAGE, Mutant, digest, every_small_change, files
 RECORD = ROOT / "records" / "mutants.json"
 OTHER = {  # they ask the repository, the book or the tools, or start programs that take long
     "architecture", "benchmarks", "extensions", "mistakes", "mutate", "notebooks",
-    "quick_benchmarks", "supply_chain", "sweep", "sweep_of_the_book", "torchvision", "wheel",
+    "quick_benchmarks", "refresh", "supply_chain", "sweep", "sweep_of_the_book", "torchvision",
+    "wheel",
 }  # fmt: skip
 COMPILED = {"functional.py", "layers.py", "parametrizations.py"}
 COMPILING = ["tests/slow/test_compile.py"]  # seconds each: asked last, about these files alone
+LOADED = {"chapters", "closure", "normtutorial", "records"}  # by this program, as they are
 BUDGET = 20.0  # seconds of tests that a mutant may survive
 PATIENCE = 20.0  # more seconds than that, and a mutant that does not end is taken as noticed
 COMPILING_TAKES = 120.0
@@ -51,12 +53,11 @@ Alive = tuple[str, str]  # the name of a mutant that nobody noticed, and the rea
 
 @dataclass(frozen=True)
 class Known:
-    """A mistake of the gallery, the lines that it stands in for, and whether it has steps."""
+    """A mistake of the gallery, and the lines that it stands in for."""
 
     name: str
     file: str
     lines: range
-    steps: bool
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Survey:
     seconds: dict[str, float] = field(default_factory=dict)  # of each test
     tests: dict[str, dict[int, list[str]]] = field(default_factory=dict)  # by file and line
     known: list[Known] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)  # the tests that notice steps without a mistake
+    strict: set[str] = field(default_factory=set)  # these notice steps without a mistake
 
     def asked(self, mutant: Mutant | Known) -> list[str]:
         """The tests to show it to: variants of different tests by turns, the short ones first."""
@@ -76,8 +77,8 @@ class Survey:
             names = {name for found in lines.values() for name in found}
         if not names:
             names = set(self.seconds)
-        if isinstance(mutant, Known) and mutant.steps:
-            names -= set(self.steps)
+        if isinstance(mutant, Known):
+            names = {name for name in names if name.split("[")[0] not in self.strict}
         variants: dict[str, int] = defaultdict(int)
         order = []
         for name in sorted(names, key=lambda name: (self.seconds[name], name)):
@@ -166,7 +167,7 @@ def in_a_fork(folder: Path, log: Path, work: Callable[[], object]) -> int:
             str(folder),
             *(path for path in sys.path if Path(path).resolve() not in ours),
         ]
-        for name in [name for name, module in sys.modules.items() if _ours(module)]:
+        for name in [name for name in sys.modules if name.split(".")[0] in LOADED]:
             del sys.modules[name]  # so that the copy is loaded
         with open(log.with_suffix(".out"), "w") as out:
             os.dup2(out.fileno(), 1)
@@ -177,10 +178,6 @@ def in_a_fork(folder: Path, log: Path, work: Callable[[], object]) -> int:
     finally:
         sys.stderr.flush()
         os._exit(0)
-
-
-def _ours(module: Any) -> bool:
-    return str(getattr(module, "__file__", None)).startswith(f"{PACKAGE}{os.sep}")
 
 
 def answer(folder: Path, name: str, work: Callable[[], Any]) -> Any:
@@ -234,8 +231,9 @@ def survey(folder: Path) -> Survey:
 
 
 def gallery(folder: Path, found: Survey) -> None:
-    """Add the mistakes; and the tests that notice steps without a mistake, for their memory, say:
-    these are not asked about a mistake in a step."""
+    """Add the mistakes, and the tests that notice the formulas in steps without any mistake, by the
+    memory that they take, say: these would notice all that is written by hand, and are not asked.
+    """
 
     def mistakes() -> object:
         import inspect
@@ -247,12 +245,12 @@ def gallery(folder: Path, found: Survey) -> None:
             seam = inspect.unwrap(mistake.seam)
             path = Path(inspect.getsourcefile(seam) or "").relative_to(folder / "normtutorial")
             code, first = inspect.getsourcelines(seam)
-            rows.append((name, path.as_posix(), first, first + len(code), bool(mistake.step)))
+            rows.append((name, path.as_posix(), first, first + len(code)))
         return rows
 
-    for name, file, first, end, steps in answer(folder, "mistakes", mistakes):
-        found.known.append(Known(name, file, range(first, end), steps))
-    asked = {test for known in found.known if known.steps for test in found.asked(known)}
+    for name, file, first, end in answer(folder, "mistakes", mistakes):
+        found.known.append(Known(name, file, range(first, end)))
+    asked = {test for known in found.known for test in found.asked(known)}
 
     def steps_alone() -> object:
         from normtutorial.mistakes import Mistake
@@ -263,9 +261,9 @@ def gallery(folder: Path, found: Survey) -> None:
                 stack.enter_context(Mistake("none", seam, steps).made())
             only = Only(sorted(asked))
             pytest(folder, only, sorted({test.split("::")[0] for test in asked}))
-        return only.failed
+        return sorted({test.split("[")[0] for test in only.failed})
 
-    found.steps = answer(folder, "steps", steps_alone)
+    found.strict = set(answer(folder, "steps", steps_alone))
 
 
 def fate(slot: Path, mutant: Mutant | Known, chosen: list[str]) -> str:
@@ -397,7 +395,7 @@ def main() -> int:
         print(f"{len(found.seconds)} tests in {time.perf_counter() - started:.0f} s", flush=True)
         if known:
             gallery(whole, found)
-            print("Without a mistake, steps are noticed by", *found.steps or ["none"], sep="\n  ")
+            print("Not asked about mistakes:", *sorted(found.strict), sep="\n  ")
         for file in ["", *wanted] if known else wanted:  # the mistakes first
             mutants = every_small_change(file) if file else found.known
             chosen = [m for m in mutants if all(word in m.name for word in options.words)]
