@@ -84,6 +84,20 @@ def test_a_run_of_one_file_leaves_the_others_as_they_were(package):
     ]
 
 
+def test_the_status_says_what_was_asked_and_of_which_code(package):
+    (package / "two.py").write_text("x = 1\n")
+    record = mutate.with_file({}, "one.py", 3, [("one.py  a  ->  b", "why")])
+    told = [" ".join(line.split()) for line in mutate.status(record)]
+    assert told == [
+        "mistakes never asked about",
+        "one.py 2 of 3 noticed, in the code as it is",
+        "two.py never asked about",
+        "1 of 2 files were asked about as they are.",
+    ]
+    (package / "one.py").write_text("x = 2\n")
+    assert "in earlier code" in list(mutate.status(record))[1]
+
+
 def on(line: int) -> Mutant:
     """A change of one line of one.py."""
     end = sum(map(len, (mutants.PACKAGE / "one.py").read_text().splitlines(True)[:line])) - 1

@@ -5,6 +5,7 @@
     python tools/mutate.py --known                the mistakes that people make: minutes
     python tools/mutate.py --file data/mnist.py   every small change of one file
     python tools/mutate.py momentum               those with a word in the name; not recorded
+    python tools/mutate.py --status               what is recorded, and of which code
 
 First the tests run once as they are, to see which lines each of them executes. A mutant is then
 shown to the tests that execute its lines, in a fork of this process, which has torch loaded, and in
@@ -358,6 +359,22 @@ def stale(record: dict) -> list[str]:
     return [file for file in files() if entries.get(file, {}).get("digest") != digest(file)]
 
 
+def status(record: dict) -> Iterator[str]:
+    """A line for the mistakes, for each file, and for all of them."""
+    entries = {"": record.get("known", {})} | {f: record.get("files", {}).get(f) for f in files()}
+    for file, entry in entries.items():
+        if not entry:
+            yield f"{file or 'mistakes':22} never asked about"
+            continue
+        code = (
+            "the code as it is"
+            if entry.get("digest") == digest(*([file] if file else MISTAKES))
+            else "earlier code"
+        )
+        yield f"{file or 'mistakes':22} {entry['killed']:4} of {entry['mutants']:4} noticed, in {code}"
+    yield f"{len(files()) - len(stale(record))} of {len(files())} files were asked about as they are."
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("words", nargs="*", help="only mutants with these words in their name")
@@ -366,6 +383,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--file", action="append", choices=files(), help="only changes of this file"
     )
+    parser.add_argument("--status", action="store_true", help="what is recorded, and of which code")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
     return parser.parse_args()
 
@@ -373,6 +391,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     record = records.read(RECORD) if RECORD.exists() else {}
+    if options.status:
+        print(*status(record), sep="\n")
+        return 0
     everything = options.all or bool(options.words)
     known = record.get("known", {}).get("digest") != digest(*MISTAKES) or everything
     wanted = files() if everything else stale(record)
