@@ -361,18 +361,16 @@ def stale(record: dict) -> list[str]:
 
 def status(record: dict) -> Iterator[str]:
     """A line for the mistakes, for each file, and for all of them."""
-    entries = {"": record.get("known", {})} | {f: record.get("files", {}).get(f) for f in files()}
+    entries = {"": record.get("known")} | {f: record.get("files", {}).get(f) for f in files()}
     for file, entry in entries.items():
-        if not entry:
-            yield f"{file or 'mistakes':22} never asked about"
-            continue
-        code = (
-            "the code as it is"
-            if entry.get("digest") == digest(*([file] if file else MISTAKES))
-            else "earlier code"
-        )
-        yield f"{file or 'mistakes':22} {entry['killed']:4} of {entry['mutants']:4} noticed, in {code}"
-    yield f"{len(files()) - len(stale(record))} of {len(files())} files were asked about as they are."
+        told = "never asked about"
+        if entry:
+            now = digest(*([file] if file else MISTAKES))
+            code = "the code as it is" if entry.get("digest") == now else "earlier code"
+            told = f"{entry['killed']:4} of {entry['mutants']:4} noticed, in {code}"
+        yield f"{file or 'mistakes':22} {told}"
+    every = len(files())
+    yield f"{every - len(stale(record))} of {every} files were asked about as they are."
 
 
 def arguments() -> argparse.Namespace:
