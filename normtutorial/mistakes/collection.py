@@ -21,7 +21,7 @@ class Mistake:
     """Something that people get wrong, and the public object that it stands in for.
 
     Attributes:
-        name: the object's name and the mistake in words; the key in :data:`MISTAKES`.
+        name: the object's name and the mistake in words; the key in ``MISTAKES``.
         seam: the public function or class.
         wrong: the function or class to read: what is wrong, in a few lines.
         step: the step of ``seam`` that ``wrong`` replaces; None if it replaces all of it.
@@ -87,7 +87,7 @@ MISTAKES: dict[str, Mistake] = {}
 
 
 def mistake(*seams: Any, step: str | None = None) -> Callable[[Any], Any]:
-    """Collect a function or class in :data:`MISTAKES`, once for each public object it stands for.
+    """Collect a function or class in ``MISTAKES``, once for each public object it stands for.
 
     Args:
         seams: the public functions or classes.
