@@ -348,10 +348,10 @@ def batch_norm(
         dims = (0, *range(2, x.ndim))  # everything but the feature axis
         n = count(x, dims)
         if n == 1:
-            otherwise = ", or call .eval() to use the running statistics"
+            hint = ", or call .eval() to use the running statistics"
             raise ValueError(
                 f"Batch norm in training needs more than one value per channel; got input of shape "
-                f"{tuple(x.shape)}. Use a larger batch{otherwise if running_mean is not None else ''}."
+                f"{tuple(x.shape)}. Use a larger batch{'' if running_mean is None else hint}."
             )
         y, mean, var = normalize(x, weight, bias, dims, eps)
         move(running_mean, running_var, mean.view(-1), var.view(-1), n, momentum)

@@ -36,7 +36,7 @@ def normalize(
 
 
 class Normalize(NF.Standardize):
-    """Its outputs are ``y``, and behind it those of :class:`normtutorial.functional.Standardize`."""
+    """Its outputs are ``y``, and behind it those of ``Standardize``."""
 
     generate_vmap_rule = True
 
@@ -76,18 +76,19 @@ class Normalize(NF.Standardize):
         if grad is not None:
             along, n = grad * x_hat, NF.count(x_hat, ctx.dims)
             if all(weight.shape[d] == 1 for d in ctx.dims):  # what shares a mean shares a weight
-                shift, scale = (g.mean(ctx.dims, keepdim=True) for g in (grad, along))
-                grad_bias, grad_weight = sum_to(shift * n, weight), sum_to(scale * n, weight)
-                grad_x, rstd_of_y = torch.addcmul(grad, x_hat, scale, value=-1), rstd * weight
+                sums = [g.sum(ctx.dims, keepdim=True) for g in (grad, along)]
+                grad_bias, grad_weight = (s.sum_to_size(weight.shape) for s in sums)
+                shift, scale = (s / n for s in sums)
+                grad_x, factor = torch.addcmul(grad, x_hat, scale, value=-1), rstd * weight
             else:
                 grad_bias, grad_weight = sum_to(grad, weight), sum_to(along, weight)
                 scale = along.mul_(weight).mean(ctx.dims, keepdim=True)
-                grad_x, rstd_of_y = grad * weight, rstd
+                grad_x, factor = grad * weight, rstd
                 shift = grad_x.mean(ctx.dims, keepdim=True)
                 grad_x.addcmul_(x_hat, scale, value=-1)
             if ctx.centered:
                 grad_x.sub_(shift)
-            grad_x.mul_(rstd_of_y)
+            grad_x.mul_(factor)
         through, *_ = NF.Standardize.backward(ctx, grad_x_hat, grad_rstd)
         if through is not None:
             grad_x = through if grad_x is None else grad_x + through
