@@ -191,9 +191,22 @@ def standardize_backward(
     """
     dims = tuple(dims)
     scale = (grad_x_hat * x_hat).mean(dims, keepdim=True)
-    rest = torch.addcmul(grad_x_hat, x_hat, scale, value=-1)
-    if centered:
-        rest.sub_(grad_x_hat.mean(dims, keepdim=True))
+    shift = grad_x_hat.mean(dims, keepdim=True) if centered else None
+    return project(grad_x_hat, x_hat, shift, scale, rstd)
+
+
+def project(
+    g: Tensor,
+    x_hat: Tensor,
+    shift: Tensor | None,
+    scale: Tensor,
+    rstd: Tensor,
+    out: Tensor | None = None,
+) -> Tensor:
+    """``rstd * (g - shift - x_hat * scale)``, in a new tensor or in ``out``."""
+    rest = torch.addcmul(g, x_hat, scale, value=-1, out=out)
+    if shift is not None:
+        rest.sub_(shift)
     return rest.mul_(rstd)
 
 
@@ -226,21 +239,34 @@ class Standardize(Function):
     def backward(
         ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, *_: None
     ) -> tuple[Tensor | None, None, None, None]:
-        x_hat, rstd, *_ = ctx.saved_tensors
-        grad = None
-        if grad_x_hat is not None:
-            grad = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
-        if grad_rstd is not None:
-            along_x_hat = -x_hat * (grad_rstd * rstd.square() / count(x_hat, ctx.dims))
-            grad = along_x_hat if grad is None else grad + along_x_hat
+        grad = standardize_gradient(grad_x_hat, grad_rstd, *ctx.saved_tensors, ctx)
         return grad, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, Tensor, None, None]:
-        x_hat, rstd, *_ = ctx.saved_tensors
-        # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
-        along = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
-        return along, -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True), None, None
+        return *standardize_tangents(tangent, *ctx.saved_tensors, ctx), None, None
+
+
+def standardize_gradient(
+    grad_x_hat: Tensor | None, grad_rstd: Tensor | None, x_hat: Tensor, rstd: Tensor, ctx: Any
+) -> Tensor | None:
+    """The gradient of ``x`` from those of ``x_hat`` and of ``rstd``, which a second derivative has."""
+    grad = None
+    if grad_x_hat is not None:
+        grad = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
+    if grad_rstd is not None:
+        along_x_hat = -x_hat * (grad_rstd * rstd.square() / count(x_hat, ctx.dims))
+        grad = along_x_hat if grad is None else grad + along_x_hat
+    return grad
+
+
+def standardize_tangents(
+    tangent: Tensor, x_hat: Tensor, rstd: Tensor, ctx: Any
+) -> tuple[Tensor, Tensor]:
+    """How ``x_hat`` and ``rstd`` move when ``x`` moves along ``tangent``."""
+    # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
+    along = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
+    return along, -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True)
 
 
 class StandardizeCompiled(Standardize):

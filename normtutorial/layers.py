@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nested import nested_tensor_from_jagged
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
@@ -380,6 +381,8 @@ def layer_norm(
     eps: float,
 ) -> Tensor:
     """The forward pass of :class:`LayerNorm`."""
+    if x.is_nested:
+        return jagged(layer_norm(x.values(), normalized_shape, weight, bias, eps), x)
     check_trailing(x, f"LayerNorm({normalized_shape})", normalized_shape)
     return NF.layer_norm(x, normalized_shape, weight, bias, eps, normalize=kernels.normalize)
 
@@ -389,8 +392,15 @@ def rms_norm(
     x: Tensor, normalized_shape: tuple[int, ...], weight: Tensor | None, eps: float | None
 ) -> Tensor:
     """The forward pass of :class:`RMSNorm`."""
+    if x.is_nested:
+        return jagged(rms_norm(x.values(), normalized_shape, weight, eps), x)
     check_trailing(x, f"RMSNorm({normalized_shape})", normalized_shape)
     return NF.rms_norm(x, normalized_shape, weight, eps, normalize=kernels.normalize)
+
+
+def jagged(values: Tensor, x: Tensor) -> Tensor:
+    """``values`` as sequences of the lengths that those of the nested ``x`` have."""
+    return nested_tensor_from_jagged(values, x.offsets(), x.lengths())
 
 
 def check_channels(x: Tensor, layer: str, channels: int, positions: str = "...") -> None:
@@ -406,6 +416,8 @@ def check_trailing(x: Tensor, layer: str, shape: tuple[int, ...]) -> None:
 
 def check(x: Tensor, fits: bool, layer: str, wanted: str) -> None:
     """Raise a sentence unless ``x`` fits and is floating point."""
+    if x.is_nested:
+        raise ValueError(f"{layer} takes no nested tensors; pad the input, or use LayerNorm.")
     if not x.is_floating_point():
         raise ValueError(
             f"{layer} expects floating-point input; got {x.dtype}. Convert it with .float()."

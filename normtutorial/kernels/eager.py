@@ -35,7 +35,7 @@ def normalize(
     return y.to(x.dtype), mean, var
 
 
-class Normalize(NF.Standardize):
+class Normalize(Function):
     """Its outputs are ``y``, and behind it those of ``Standardize``."""
 
     generate_vmap_rule = True
@@ -55,9 +55,9 @@ class Normalize(NF.Standardize):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, weight, ctx.bias, ctx.dims, _, ctx.centered = inputs
+        _, weight, bias, ctx.dims, _, ctx.centered = inputs
         _, x_hat, rstd, mean, var = output
-        ctx.bias = ctx.bias is not None
+        ctx.has_bias = bias is not None
         ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_hat, rstd, weight)
@@ -75,24 +75,28 @@ class Normalize(NF.Standardize):
         grad_x = grad_weight = grad_bias = None
         if grad is not None:
             along, n = grad * x_hat, NF.count(x_hat, ctx.dims)
-            if all(weight.shape[d] == 1 for d in ctx.dims):  # what shares a mean shares a weight
+            spare = along if may_be_overwritten(along) else None
+            if all(weight.shape[d] == 1 for d in ctx.dims):
+                # What shares a mean shares a weight: two sums make three gradients.
                 sums = [g.sum(ctx.dims, keepdim=True) for g in (grad, along)]
                 grad_bias, grad_weight = (s.sum_to_size(weight.shape) for s in sums)
                 shift, scale = (s / n for s in sums)
-                grad_x, factor = torch.addcmul(grad, x_hat, scale, value=-1), rstd * weight
+                shift = shift if ctx.centered else None
+                grad_x = NF.project(grad, x_hat, shift, scale, rstd * weight, out=spare)
             else:
                 grad_bias, grad_weight = sum_to(grad, weight), sum_to(along, weight)
-                scale = along.mul_(weight).mean(ctx.dims, keepdim=True)
-                grad_x, factor = grad * weight, rstd
-                shift = grad_x.mean(ctx.dims, keepdim=True)
-                grad_x.addcmul_(x_hat, scale, value=-1)
-            if ctx.centered:
-                grad_x.sub_(shift)
-            grad_x.mul_(factor)
-        through, *_ = NF.Standardize.backward(ctx, grad_x_hat, grad_rstd)
+                if spare is None:
+                    product = grad * weight
+                    grad_x_hat = product if grad_x_hat is None else product + grad_x_hat
+                else:
+                    scale = spare.mul_(weight).mean(ctx.dims, keepdim=True)
+                    product = torch.mul(grad, weight, out=spare)
+                    shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
+                    grad_x = NF.project(product, x_hat, shift, scale, rstd, out=spare)
+        through = NF.standardize_gradient(grad_x_hat, grad_rstd, x_hat, rstd, ctx)
         if through is not None:
             grad_x = through if grad_x is None else grad_x + through
-        return grad_x, grad_weight, grad_bias if ctx.bias else None, None, None, None
+        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
 
     @staticmethod
     def jvp(
@@ -102,15 +106,15 @@ class Normalize(NF.Standardize):
         tangent_bias: Tensor | None,
         *_: None,
     ) -> tuple:
-        x_hat, _, weight = ctx.saved_tensors
+        x_hat, rstd, weight = ctx.saved_tensors
         tangent = torch.zeros_like(x_hat) if tangent is None else tangent
-        along_x_hat, *others = NF.Standardize.jvp(ctx, tangent)
+        along_x_hat, along_rstd = NF.standardize_tangents(tangent, x_hat, rstd, ctx)
         along = along_x_hat * weight
         if tangent_weight is not None:
             along = along + x_hat * tangent_weight
         if tangent_bias is not None:
             along = along + tangent_bias
-        return along, along_x_hat, *others
+        return along, along_x_hat, along_rstd, None, None
 
 
 class NormalizeCompiled(Normalize):
@@ -121,6 +125,18 @@ class NormalizeCompiled(Normalize):
 
 # As in functional: the signature is asked for in every call.
 Normalize.forward.__signature__ = inspect.signature(Normalize.forward)  # type: ignore[attr-defined]
+
+
+def may_be_overwritten(x: Tensor) -> bool:
+    """Whether a result of our own is ours alone: not recorded for a second derivative, no symbol of
+    a compiler, no stand-in for many tensors, as under ``vmap``."""
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    try:
+        x.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def sum_to(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,0 +1,162 @@
+"""Each kernel beside the definition: the same values and derivatives, in every mode of autograd."""
+
+import pytest
+import torch
+from helpers import rand
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+from normtutorial import functional as NF
+from normtutorial import kernels
+from normtutorial.kernels import eager
+
+# torch's own, when it first takes a forward-mode derivative
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:Warning")
+
+CASES = {  # shape of x, shape of weight and bias, dims, centered
+    "batch": ((4, 3), (1, 3), (0,), True),
+    "batch of images": ((3, 4, 2, 2), (1, 4, 1, 1), (0, 2, 3), True),
+    "layer": ((3, 4), (4,), (-1,), True),
+    "layer of two dims": ((2, 3, 4), (3, 4), (-2, -1), True),
+    "layer of a single vector": ((4,), (4,), (-1,), True),
+    "layer of single numbers": ((3, 1), (1,), (-1,), True),
+    "instance": ((2, 3, 4), (1, 3, 1), (2,), True),
+    "group": ((2, 2, 3, 2), (1, 2, 3, 1), (2, 3), True),
+    "rms": ((3, 4), (4,), (-1,), False),
+    "rms of single numbers": ((3, 1), (1,), (-1,), False),
+    "nothing": ((0, 4), (4,), (-1,), True),
+    "a batch of nothing": ((0, 4), (1, 4), (0,), True),
+}
+EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+
+
+def arguments(case, bias, dtype=torch.float64):
+    shape, affine, dims, centered = case
+    x, weight = (rand(*s).to(dtype).requires_grad_() for s in (shape, affine))
+    shift = rand(*affine).to(dtype).requires_grad_() if bias else None
+    return (x, weight, shift), dims, centered
+
+
+def results(normalize, inputs, dims, centered, upstream):
+    """Outputs, first derivatives, and second derivatives of a function of them."""
+    y, mean, var = normalize(*inputs, dims, 1e-5, centered=centered)
+    leaves = [t for t in inputs if t is not None]
+    plain = torch.autograd.grad(y, leaves, upstream, retain_graph=True)
+    grads = torch.autograd.grad(y, leaves, upstream, create_graph=True)
+    of_grads = sum((g**3).sum() for g in grads)
+    twice = torch.autograd.grad(of_grads, [*leaves, upstream], materialize_grads=True)
+    return y, mean, var, plain, grads, twice
+
+
+@EACH
+@BIAS
+@pytest.mark.parametrize("kernel", [eager.normalize, kernels.normalize], ids=["eager", "chosen"])
+def test_a_kernel_is_the_definition_forward_backward_and_twice(case, bias, kernel):
+    inputs, dims, centered = arguments(case, bias)
+    upstream = rand(*inputs[0].shape).requires_grad_()
+    ours, wanted = (
+        results(f, inputs, dims, centered, upstream) for f in (kernel, NF.normalize)
+    )
+    assert_close(ours, wanted, equal_nan=True)  # the mean of nothing
+
+
+@EACH
+@BIAS
+def test_its_derivatives_are_those_of_finite_differences(case, bias):
+    inputs, dims, centered = arguments(case, bias)
+    if inputs[0].numel() == 0:
+        pytest.skip("there is nothing to move")
+
+    def function(*inputs):
+        return eager.normalize(*inputs, *[None] * (not bias), dims, 1e-2, centered=centered)[0]
+
+    inputs = [t for t in inputs if t is not None]
+    assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(function, inputs, check_fwd_over_rev=True)
+
+
+@EACH
+def test_function_transforms_agree_with_the_definition(case):
+    (x, weight, bias), dims, centered = arguments(case, True)
+    x, weight, bias = x.detach(), weight.detach(), bias.detach()
+    each = torch.stack([x, 2 * x, -x])
+
+    def gradient(normalize):
+        def loss(x, weight, bias):
+            return normalize(x, weight, bias, dims, 1e-5, centered=centered)[0].pow(3).sum()
+
+        gradient = torch.func.grad(loss, argnums=(0, 1, 2))
+        return torch.func.vmap(gradient, in_dims=(0, None, None))(each, weight, bias)
+
+    assert_close(gradient(eager.normalize), gradient(NF.normalize))
+
+
+@EACH
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("parameters", ["half", "float32"])
+def test_in_half_precision_it_is_the_definition_too(case, half, parameters):
+    (x, weight, bias), dims, centered = arguments(case, True, half)
+    if parameters == "float32":
+        weight, bias = (p.detach().float().requires_grad_() for p in (weight, bias))
+    grads = []
+    upstream = rand(*x.shape).to(half)
+    for normalize in eager.normalize, NF.normalize:
+        y, _, _ = normalize(x, weight, bias, dims, 1e-5, centered=centered)
+        grads.append((y, *torch.autograd.grad(y, (x, weight, bias), upstream)))
+        assert all(g.dtype == p.dtype for g, p in zip(grads[-1], (x, x, weight, bias), strict=True))
+    eps = torch.finfo(half).eps
+    assert_close(*grads, rtol=2 * eps, atol=2 * eps)
+
+
+@pytest.mark.parametrize("name", ["batch", "layer", "group", "rms"])
+def test_a_frozen_weight_or_input_gets_no_gradient_and_does_no_harm(name):
+    inputs, dims, centered = arguments(CASES[name], True)
+    upstream = rand(*inputs[0].shape)
+    y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
+    wanted = torch.autograd.grad(y, inputs, upstream)
+    for i in range(3):
+        leaves = [t if i == j else t.detach() for j, t in enumerate(inputs)]
+        y, _, _ = eager.normalize(*leaves, dims, 1e-5, centered=centered)
+        assert_close(*torch.autograd.grad(y, leaves[i], upstream), wanted[i])
+
+
+@EACH
+def test_what_backward_gets_is_not_changed_by_it(case):
+    inputs, dims, centered = arguments(case, True)
+    upstream = rand(*inputs[0].shape)
+    before = upstream.clone()
+    y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
+    first = torch.autograd.grad(y, inputs, upstream, retain_graph=True)
+    assert torch.equal(upstream, before)
+    assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
+
+
+def test_forward_keeps_one_tensor_of_the_size_of_the_input():
+    for case in CASES.values():
+        inputs, dims, centered = arguments(case, True)
+        kept = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
+        if y.numel() > 8:
+            assert list(kept.values()).count(y.numel()) == 1
+            assert y.untyped_storage().data_ptr() not in kept
+        y.sum().backward()
+
+
+def test_without_a_weight_the_definition_runs_and_so_for_exporters(monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(eager, "normalize", fail)
+    x = torch.randn(3, 4)
+    kernels.normalize(x, None, torch.ones(4), (1,), 1e-5)
+    with pytest.raises(AssertionError):
+        kernels.normalize(x, torch.ones(4), None, (1,), 1e-5)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    kernels.normalize(x, torch.ones(4), None, (1,), 1e-5)
