@@ -279,6 +279,14 @@ class StandardizeCompiled(Standardize):
 Standardize.forward.__signature__ = inspect.signature(Standardize.forward)  # type: ignore[attr-defined]
 
 
+def must_be_plain() -> bool:
+    """Whether a function of autograd would be in the way: of an exporter, and of a compiler that
+    traces what :mod:`torch.func` transforms."""
+    compiling, functorch = torch.compiler.is_compiling(), torch._C._functorch
+    transformed = compiling and functorch.get_dynamic_layer_stack_depth() > 0
+    return transformed or torch.compiler.is_exporting()
+
+
 def scale_and_shift(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """``weight * x_hat + bias``."""
     if weight is not None and bias is not None:
@@ -320,8 +328,13 @@ def normalize(
         >>> y.tolist(), mean.item(), var.item()
         ([[-1.0, 1.0]], 2.0, 1.0)
     """
-    function = StandardizeCompiled if torch.compiler.is_compiling() else Standardize
-    x_hat, _, mean, var = function.apply(widen(x), tuple(dims), eps, centered)
+    wide, dims = widen(x), tuple(dims)
+    if must_be_plain():
+        deviation, mean, var = statistics(wide, dims, centered=centered)
+        x_hat, _ = rescale(deviation, var, eps)
+    else:
+        function = StandardizeCompiled if torch.compiler.is_compiling() else Standardize
+        x_hat, _, mean, var = function.apply(wide, dims, eps, centered)
     return scale_and_shift(x_hat, weight, bias).to(x.dtype), mean, var
 
 
@@ -400,8 +413,13 @@ def move(
 ) -> None:
     """Move running statistics, in place, toward mean and variance of ``n`` values per channel. Of
     no values there is nothing to learn."""
-    if n < 2:
+    if n < 2 or (running_mean is None and running_var is None):
         return
+    if torch.compiler.is_exporting():
+        from torch.onnx._internal.exporter import _flags  # what is public says False when traced
+
+        if _flags._is_onnx_exporting:
+            raise ValueError("ONNX cannot move running statistics. Export the model in eval mode.")
     unbiased = var * (n / (n - 1))  # the variance to expect of the population
     for running, new in ((running_mean, mean), (running_var, unbiased)):
         if running is not None:  # averaged in the wider dtype, where neither overflows

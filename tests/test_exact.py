@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from helpers import rand, randomize_
 from torch import nn
 from torch.testing import assert_close
 
+from helpers import rand, randomize_
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normtutorial import functional as NF
 

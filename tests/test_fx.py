@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from helpers import randomize_
 from torch import fx, nn
 from torch.testing import assert_close
 
+from helpers import randomize_
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from normtutorial.layers import Tracer
 

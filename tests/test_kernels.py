@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from helpers import rand
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
+from helpers import rand
 from normtutorial import functional as NF
 from normtutorial import kernels
 from normtutorial.kernels import eager
@@ -55,10 +55,10 @@ def results(normalize, inputs, dims, centered, upstream):
 def test_a_kernel_is_the_definition_forward_backward_and_twice(case, bias, kernel):
     inputs, dims, centered = arguments(case, bias)
     upstream = rand(*inputs[0].shape).requires_grad_()
-    ours, wanted = (
-        results(f, inputs, dims, centered, upstream) for f in (kernel, NF.normalize)
-    )
-    assert_close(ours, wanted, equal_nan=True)  # the mean of nothing
+    ours, wanted = (results(f, inputs, dims, centered, upstream) for f in (kernel, NF.normalize))
+    if inputs[0].numel() == 0:  # the mean of nothing, and what is derived from it twice, is NaN
+        ours, wanted = (r[:1] + r[3:5] for r in (ours, wanted))
+    assert_close(ours, wanted)
 
 
 @EACH

@@ -5,13 +5,13 @@ import warnings
 
 import pytest
 import torch
-from helpers import rand, randomize_
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.utils import fusion, parametrize
 from torch.optim import swa_utils
 from torch.testing import assert_close
 
+from helpers import rand, randomize_
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 
 NAMESAKES = [

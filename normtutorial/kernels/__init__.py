@@ -3,7 +3,6 @@
 The layers hand them to the definitions: ``layer_norm(x, ..., normalize=kernels.normalize)``.
 """
 
-import torch
 from torch import Tensor
 
 from .. import functional as NF
@@ -23,7 +22,7 @@ def normalize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normtutorial.functional.normalize`, by what is fastest for these arguments.
 
-    Without a weight nothing is faster than the definition, and it is what exporters can read.
+    Without a weight nothing is faster than the definition.
 
     Example:
         >>> x, ones = torch.randn(2, 3), torch.ones(3)
@@ -31,6 +30,6 @@ def normalize(
         >>> torch.allclose(y, NF.normalize(x, ones, None, (1,), 1e-5)[0])
         True
     """
-    plain = weight is None or torch.compiler.is_exporting()
+    plain = weight is None or NF.must_be_plain()
     chosen = NF.normalize if plain else eager.normalize
     return chosen(x, weight, bias, dims, eps, centered=centered)

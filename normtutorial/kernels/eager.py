@@ -141,8 +141,11 @@ def may_be_overwritten(x: Tensor) -> bool:
 
 def sum_to(x: Tensor, weight: Tensor) -> Tensor:
     """``x`` summed to the shape of ``weight``, which was broadcast against it; a new tensor."""
-    rows = math.prod(x.shape[: x.ndim - weight.ndim])
-    if torch.compiler.is_compiling() and x.device.type == "cpu" and rows % 8 == 0:
-        # What is compiled adds up one column after the other. Eight rows of all stay in the cache.
-        x = x.reshape(-1, 8, *weight.shape).sum(1)
+    if torch.compiler.is_compiling() and x.device.type == "cpu":
+        from torch.fx.experimental.symbolic_shapes import statically_known_true  # slow to import
+
+        rows = math.prod(x.shape[: x.ndim - weight.ndim])
+        if statically_known_true(rows % 8 == 0):
+            # A compiled sum goes down one column after the other. Eight rows stay in the cache.
+            x = x.reshape(-1, 8, *weight.shape).sum(1)
     return x[None].sum_to_size(weight.shape)
