@@ -250,7 +250,7 @@ class Standardize(Function):
 def standardize_gradient(
     grad_x_hat: Tensor | None, grad_rstd: Tensor | None, x_hat: Tensor, rstd: Tensor, ctx: Any
 ) -> Tensor | None:
-    """The gradient of ``x`` from those of ``x_hat`` and of ``rstd``, which a second derivative has."""
+    """The gradient of ``x`` from those of ``x_hat`` and, in second derivatives, of ``rstd``."""
     grad = None
     if grad_x_hat is not None:
         grad = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
@@ -527,7 +527,7 @@ def instance_norm(
     y, mean, var = normalize(x, per_channel(weight, x), per_channel(bias, x), dims, eps)
     if running_mean is not None or running_var is not None:
         mean, var = (t.flatten(1).mean(0) for t in (mean, var))
-        move(running_mean, running_var, mean, var, count(x, dims) if len(x) else 0, momentum)
+        move(running_mean, running_var, mean, var, count(x, dims) if x.shape[0] else 0, momentum)
     return y
 
 

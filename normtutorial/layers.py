@@ -341,7 +341,7 @@ def instance_norm(
     if not track_running_stats:
         running_mean = running_var = None
     use_input_stats = training or running_mean is None
-    enough = not use_input_stats or len(x) == 0 or math.prod(x.shape[2:]) > 1
+    enough = not use_input_stats or x.shape[0] == 0 or math.prod(x.shape[2:]) > 1
     check(x, enough, layer, "more than one position per channel")
     return NF.instance_norm(
         x,

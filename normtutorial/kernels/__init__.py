@@ -25,6 +25,7 @@ def normalize(
     Without a weight nothing is faster than the definition.
 
     Example:
+        >>> import torch
         >>> x, ones = torch.randn(2, 3), torch.ones(3)
         >>> y, mean, var = normalize(x, ones, None, (1,), 1e-5)
         >>> torch.allclose(y, NF.normalize(x, ones, None, (1,), 1e-5)[0])

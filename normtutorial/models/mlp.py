@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..parametrizations import WeightNormLinear
 
@@ -67,7 +68,8 @@ def init_normal_(
     r"""Draw every weight from :math:`N(0, \text{std}^2)` and set every bias to 0, in place.
 
     Args:
-        model: its linear, convolution and weight-normalized layers are set.
+        model: its linear and convolution layers are set, and those with weight norm of any kind:
+            lengths and directions are then those of the weight that was drawn.
         std: a number; ``"kaiming"`` is :math:`\sqrt{2 / \text{fan\_in}}`, ``"xavier"`` is
             :math:`\sqrt{2 / (\text{fan\_in} + \text{fan\_out})}`.
         generator: None draws from torch's global one.
@@ -91,15 +93,20 @@ def init_normal_(
             f'init_normal_ expects a positive std, "kaiming" or "xavier"; got {std!r}.'
         )
     for module in model.modules():
-        if isinstance(module, WeightNormLinear):
-            weight = module.weight_v
+        if isinstance(module, WeightNormLinear) or hasattr(module, "weight_v"):
+            weight, g = module.weight_v, module.weight_g  # of ours, or of torch's older weight norm
+            weight.normal_(0, _std(std, weight), generator=generator)
+            dims = [d for d in range(weight.ndim) if g.ndim == 0 or g.shape[d] == 1]
+            g.copy_(torch.linalg.vector_norm(weight, dim=dims, keepdim=g.ndim > 0))
         elif isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
-            weight = module.weight
+            weight = torch.empty_like(module.weight)
+            weight.normal_(0, _std(std, weight), generator=generator)
+            if parametrize.is_parametrized(module, "weight"):
+                module.weight = weight  # finds g and v, or what another parametrization has
+            else:
+                module.weight.copy_(weight)
         else:
             continue
-        weight.normal_(0, _std(std, weight), generator=generator)
-        if isinstance(module, WeightNormLinear):
-            module.weight_g.copy_(weight.norm(dim=1, keepdim=True))
         if module.bias is not None:
             module.bias.zero_()
     return model

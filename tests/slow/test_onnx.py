@@ -53,5 +53,5 @@ def test_onnxruntime_computes_the_same(layer, shape, operators, tmp_path):
 
 
 def test_batch_norm_in_training_refuses_since_its_updates_would_be_lost(tmp_path):
-    with pytest.raises(Exception, match="running statistics.*in eval mode"):
+    with pytest.raises(Exception, match=r"running statistics.*in eval mode"):
         exported(BatchNorm(8), torch.randn(16, 8), tmp_path)
