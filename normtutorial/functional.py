@@ -239,16 +239,16 @@ class Standardize(Function):
     def backward(
         ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, *_: None
     ) -> tuple[Tensor | None, None, None, None]:
-        grad = standardize_gradient(grad_x_hat, grad_rstd, *ctx.saved_tensors, ctx)
+        grad = standardize_gradient(ctx, grad_x_hat, grad_rstd, *ctx.saved_tensors)
         return grad, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, Tensor, None, None]:
-        return *standardize_tangents(tangent, *ctx.saved_tensors, ctx), None, None
+        return *standardize_tangents(ctx, tangent, *ctx.saved_tensors), None, None
 
 
 def standardize_gradient(
-    grad_x_hat: Tensor | None, grad_rstd: Tensor | None, x_hat: Tensor, rstd: Tensor, ctx: Any
+    ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, x_hat: Tensor, rstd: Tensor
 ) -> Tensor | None:
     """The gradient of ``x`` from those of ``x_hat`` and, in second derivatives, of ``rstd``."""
     grad = None
@@ -261,7 +261,7 @@ def standardize_gradient(
 
 
 def standardize_tangents(
-    tangent: Tensor, x_hat: Tensor, rstd: Tensor, ctx: Any
+    ctx: Any, tangent: Tensor, x_hat: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor]:
     """How ``x_hat`` and ``rstd`` move when ``x`` moves along ``tangent``."""
     # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
@@ -338,8 +338,8 @@ def normalize(
     return scale_and_shift(x_hat, weight, bias).to(x.dtype), mean, var
 
 
-def per_channel(parameter: Tensor | None, x: Tensor) -> Tensor | None:
-    """One number per channel, as it is broadcast against ``x`` of shape (N, C, *)."""
+def per_channel(parameter: Any, x: Tensor) -> Any:
+    """A tensor of one number per channel, as it is broadcast against ``x`` of shape (N, C, *)."""
     return None if parameter is None else parameter.view(1, -1, *[1] * (x.ndim - 2))
 
 

@@ -40,7 +40,7 @@ class _Checked(nn.Module):
             raise ValueError(f"{name} expects eps >= 0; got eps={eps}.")
         if not sizes or any(int(size) < 1 for size in sizes):
             raise ValueError(f"{name} expects positive sizes; got {tuple(sizes)}.")
-        super().reset_parameters()  # type: ignore[operator]
+        super().reset_parameters()  # type: ignore[misc]
 
 
 class BatchNorm(_Checked, _BatchNorm):
@@ -398,7 +398,7 @@ def rms_norm(
     return NF.rms_norm(x, normalized_shape, weight, eps, normalize=kernels.normalize)
 
 
-def jagged(values: Tensor, x: Tensor) -> Tensor:
+def jagged(values: Tensor, x: Any) -> Tensor:
     """``values`` as sequences of the lengths that those of the nested ``x`` have."""
     return nested_tensor_from_jagged(values, x.offsets(), x.lengths())
 

@@ -90,7 +90,7 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
             f"got {name!r}. It has: {names}."
         )
     if parametrize.is_parametrized(module, name):  # only the first may have two tensors
-        (*_, there) = module.parametrizations[name]  # type: ignore[index,union-attr,misc]
+        (*_, there) = module.parametrizations[name]  # type: ignore[index]
         raise ValueError(
             f"weight_norm expects to be the first parametrization of {name!r}; that of "
             f"{type(module).__name__} has one, {type(there).__name__}. To undo it: "
@@ -152,7 +152,7 @@ class WeightNormLinear(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw direction and bias as :class:`torch.nn.Linear` does, and set the lengths to match."""
+        """Draw direction and bias as :class:`torch.nn.Linear` does; lengths are the direction's."""
         v, bias = self.weight_v, self.bias is not None
         fresh = nn.Linear(self.in_features, self.out_features, bias, v.device, v.dtype)
         self.weight_v.copy_(fresh.weight)

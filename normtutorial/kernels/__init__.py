@@ -31,6 +31,6 @@ def normalize(
         >>> torch.allclose(y, NF.normalize(x, ones, None, (1,), 1e-5)[0])
         True
     """
-    plain = weight is None or NF.must_be_plain()
-    chosen = NF.normalize if plain else eager.normalize
-    return chosen(x, weight, bias, dims, eps, centered=centered)
+    if weight is None or NF.must_be_plain():
+        return NF.normalize(x, weight, bias, dims, eps, centered=centered)
+    return eager.normalize(x, weight, bias, dims, eps, centered=centered)

@@ -93,7 +93,7 @@ class Normalize(Function):
                     product = torch.mul(grad, weight, out=spare)
                     shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
                     grad_x = NF.project(product, x_hat, shift, scale, rstd, out=spare)
-        through = NF.standardize_gradient(grad_x_hat, grad_rstd, x_hat, rstd, ctx)
+        through = NF.standardize_gradient(ctx, grad_x_hat, grad_rstd, x_hat, rstd)
         if through is not None:
             grad_x = through if grad_x is None else grad_x + through
         return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
@@ -108,7 +108,7 @@ class Normalize(Function):
     ) -> tuple:
         x_hat, rstd, weight = ctx.saved_tensors
         tangent = torch.zeros_like(x_hat) if tangent is None else tangent
-        along_x_hat, along_rstd = NF.standardize_tangents(tangent, x_hat, rstd, ctx)
+        along_x_hat, along_rstd = NF.standardize_tangents(ctx, tangent, x_hat, rstd)
         along = along_x_hat * weight
         if tangent_weight is not None:
             along = along + x_hat * tangent_weight

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,10 +95,11 @@ def init_normal_(
         )
     for module in model.modules():
         if isinstance(module, WeightNormLinear) or hasattr(module, "weight_v"):
-            weight, g = module.weight_v, module.weight_g  # of ours, or of torch's older weight norm
-            weight.normal_(0, _std(std, weight), generator=generator)
-            dims = [d for d in range(weight.ndim) if g.ndim == 0 or g.shape[d] == 1]
-            g.copy_(torch.linalg.vector_norm(weight, dim=dims, keepdim=g.ndim > 0))
+            v: Any = module.weight_v  # ours, or that of torch's older weight norm
+            g: Any = module.weight_g
+            v.normal_(0, _std(std, v), generator=generator)
+            dims = [d for d in range(v.ndim) if g.ndim == 0 or g.shape[d] == 1]
+            g.copy_(torch.linalg.vector_norm(v, dim=dims, keepdim=g.ndim > 0))
         elif isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)):
             weight = torch.empty_like(module.weight)
             weight.normal_(0, _std(std, weight), generator=generator)
@@ -107,7 +109,7 @@ def init_normal_(
                 module.weight.copy_(weight)
         else:
             continue
-        if module.bias is not None:
+        if isinstance(module.bias, Tensor):
             module.bias.zero_()
     return model
 
