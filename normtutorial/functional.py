@@ -50,7 +50,9 @@ def count(x: Tensor, dims: Dims) -> int:
     return math.prod([x.shape[d] for d in dims])
 
 
-def statistics(x: Tensor, dims: Dims, *, centered: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def statistics(
+    x: Tensor, dims: Dims, *, centered: bool = True, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""How ``x`` deviates from its mean over ``dims``, that mean, and the variance.
 
     .. math:: d_i = x_i - r, \qquad \mu = r + \overline{d}, \qquad
@@ -67,6 +69,7 @@ def statistics(x: Tensor, dims: Dims, *, centered: bool = True) -> tuple[Tensor,
         x: any shape, float32 or wider.
         dims: the dimensions whose elements are averaged together.
         centered: False takes 0 for the mean, as RMS norm does.
+        out: memory that is free for the squares, of ``x``'s shape and dtype.
 
     Returns:
         ``deviation, mean, var``: a new tensor of ``x``'s shape (``x`` itself if not ``centered``),
@@ -82,24 +85,28 @@ def statistics(x: Tensor, dims: Dims, *, centered: bool = True) -> tuple[Tensor,
     """
     dims = tuple(dims)
     if not centered:
-        var = x.square().mean(dims, keepdim=True)
+        var = torch.square(x, out=out).mean(dims, keepdim=True)
         return x, torch.zeros_like(var), var
+    if count(x, dims) == 0:
+        nothing = x.sum(dims, keepdim=True)  # 0, where a mean would be NaN
+        return x - nothing, nothing, nothing
     mean = x.mean(dims, keepdim=True)
-    plain = torch.compiler.is_exporting() or count(x, dims) == 0
-    reference = mean if plain else _reference(x.detach(), mean.detach(), dims)
-    deviation = x - reference
-    if not plain:
+    if torch.compiler.is_exporting():
+        deviation = x - mean
+    else:
+        reference = _reference(x.detach(), mean.detach(), dims)
+        deviation = x - reference
         rest = deviation.mean(dims, keepdim=True)
         deviation, mean = deviation.sub_(rest), reference + rest
-    return deviation, mean, deviation.square().mean(dims, keepdim=True)
+    return deviation, mean, torch.square(deviation, out=out).mean(dims, keepdim=True)
 
 
 def _reference(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
-    """The first of the elements over ``dims``, if it is their mean but for rounding, or that."""
+    """The mean, and exactly the first of the elements over ``dims`` where the two differ by no more
+    than the rounding of a mean: 64 means, added and taken away, leave nothing of that."""
     for d in dims:
         x = x.narrow(d, 0, 1)
-    near = (x - mean).abs() <= mean.abs() * (64 * torch.finfo(x.dtype).eps)
-    return torch.where(near, x, mean)
+    return (mean - x).add_(mean, alpha=64).sub_(mean, alpha=64).add_(x)
 
 
 def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tensor]:
@@ -402,7 +409,6 @@ def batch_norm(
     return scale_and_shift(x_hat, weight, bias).to(x.dtype)
 
 
-@torch.no_grad()
 def move(
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -422,10 +428,14 @@ def move(
             raise ValueError("ONNX cannot move running statistics. Export the model in eval mode.")
     unbiased = var * (n / (n - 1))  # the variance to expect of the population
     for running, new in ((running_mean, mean), (running_var, unbiased)):
-        if running is not None:  # averaged in the wider dtype, where neither overflows
-            wide = torch.promote_types(running.dtype, new.dtype)
+        if running is not None:
+            wide = torch.promote_types(running.dtype, new.dtype)  # in which neither overflows
             share = momentum.to(wide) if isinstance(momentum, Tensor) else momentum
-            running.copy_(torch.lerp(running.to(wide), new.to(wide), share))
+            new = new.detach().to(wide)
+            if wide == running.dtype:
+                running.lerp_(new, share)
+            else:
+                running.copy_(running.to(wide).lerp_(new, share))
 
 
 def layer_norm(

@@ -1,10 +1,15 @@
 r"""Normalization with scale and shift in one function of autograd, for torch's own operations.
 
-:func:`normtutorial.functional.normalize` leaves scale and shift to autograd. That is two passes
-over memory more in backward: where what shares a mean shares a weight, too, the two means that the
-gradient of ``x`` needs are the gradients of bias and weight, divided by ``n``; elsewhere the
-product of gradient and :math:`\hat x` serves both. A new tensor costs as much as a pass over it, so
-that what is used up is used again.
+:func:`normtutorial.functional.normalize` leaves scale and shift to autograd, which costs passes over
+memory and new tensors, and a new tensor costs as much as a pass. Here what is used up is used again:
+the squares of forward become the output, a product of backward the gradient. Beyond that,
+
+- :class:`ScaledSets`: where what shares a mean shares a weight (batch and instance norm, and
+  whatever has no weight), :math:`\hat x` is never formed: the output is the deviation times one
+  number for each mean, and the two sums that the gradient of ``x`` needs are the gradients of bias
+  and weight;
+- :class:`ScaledElements`: elsewhere the product of gradient and :math:`\hat x` serves both the
+  gradient of the weight and that of ``x``.
 """
 
 import inspect
@@ -22,21 +27,110 @@ __all__ = ["normalize"]
 
 def normalize(
     x: Tensor,
-    weight: Tensor,
+    weight: Tensor | None,
     bias: Tensor | None,
     dims: NF.Dims,
     eps: float,
     *,
     centered: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`normtutorial.functional.normalize`, for a layer that has a weight."""
-    function = NormalizeCompiled if torch.compiler.is_compiling() else Normalize
-    y, _, _, mean, var = function.apply(NF.widen(x), weight, bias, tuple(dims), eps, centered)
+    """:func:`normtutorial.functional.normalize`, faster."""
+    wide, dims = NF.widen(x), tuple(dims)
+    compiled = torch.compiler.is_compiling()
+    scale = bias if weight is None else weight
+    shared = scale is None or all(scale.shape[d] == 1 for d in dims)
+    if shared and centered:
+        sets = ScaledSetsCompiled if compiled else ScaledSets
+        y, _, _, mean, var = sets.apply(wide, weight, bias, dims, eps)
+    elif weight is not None:
+        elements = ScaledElementsCompiled if compiled else ScaledElements
+        y, _, _, mean, var = elements.apply(wide, weight, bias, dims, eps, centered)
+    else:
+        return NF.normalize(x, weight, bias, dims, eps, centered=centered)
     return y.to(x.dtype), mean, var
 
 
-class Normalize(Function):
-    """Its outputs are ``y``, and behind it those of ``Standardize``."""
+class ScaledSets(Function):
+    """``y`` for weights that are shared by what shares a mean; its other outputs, the deviation and
+    ``rstd`` among them, are for second derivatives and for running statistics."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], eps: float
+    ) -> tuple[Tensor, ...]:
+        y = memory_for_output(x, weight, bias)
+        deviation, mean, var = NF.statistics(x, dims, out=y)
+        rstd = torch.rsqrt(var + eps)
+        factor = rstd if weight is None else rstd * weight
+        if bias is None:
+            y = torch.mul(deviation, factor, out=y)
+        else:
+            y = torch.addcmul(bias, deviation, factor, out=y)
+        return y, deviation, rstd, mean, var
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        _, weight, ctx.bias, ctx.dims, _ = inputs
+        _, deviation, rstd, mean, var = output
+        ctx.bias = None if ctx.bias is None else ctx.bias.shape
+        ctx.mark_non_differentiable(mean, var)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(deviation, rstd, weight)
+        ctx.save_for_forward(deviation, rstd, weight)
+
+    @staticmethod
+    def backward(
+        ctx: Any,
+        grad: Tensor | None,
+        grad_deviation: Tensor | None,
+        grad_rstd: Tensor | None,
+        *_: None,
+    ) -> tuple:
+        deviation, rstd, weight = ctx.saved_tensors
+        grad_x = grad_weight = grad_bias = None
+        n = NF.count(deviation, ctx.dims)
+        if grad is not None:
+            along = grad * deviation
+            total, total_along = (g.sum(ctx.dims, keepdim=True) for g in (grad, along))
+            total_along = total_along * rstd
+            if ctx.bias is not None:
+                grad_bias = total.sum_to_size(ctx.bias)
+            factor = rstd
+            if weight is not None:
+                grad_weight, factor = total_along.sum_to_size(weight.shape), rstd * weight
+            spare = along if may_be_overwritten(along) else None
+            scale = total_along * rstd / n
+            grad_x = NF.project(grad, deviation, total / n, scale, factor, out=spare)
+        if grad_deviation is not None:
+            centered = grad_deviation - grad_deviation.mean(ctx.dims, keepdim=True)
+            grad_x = centered if grad_x is None else grad_x + centered
+        if grad_rstd is not None:
+            along = -deviation * (grad_rstd * rstd.pow(3) / n)
+            grad_x = along if grad_x is None else grad_x + along
+        return grad_x, grad_weight, grad_bias, None, None
+
+    @staticmethod
+    def jvp(
+        ctx: Any,
+        tangent: Tensor | None,
+        tangent_weight: Tensor | None,
+        tangent_bias: Tensor | None,
+        *_: None,
+    ) -> tuple:
+        deviation, rstd, weight = ctx.saved_tensors
+        x_hat = deviation * rstd
+        tangent = torch.zeros_like(x_hat) if tangent is None else tangent
+        ctx.centered = True
+        along_x_hat, along_rstd = NF.standardize_tangents(ctx, tangent, x_hat, rstd)
+        along = tangent_of_scaled(along_x_hat, x_hat, weight, tangent_weight, tangent_bias)
+        return along, tangent - tangent.mean(ctx.dims, keepdim=True), along_rstd, None, None
+
+
+class ScaledElements(Function):
+    """``y`` for weights that differ within what shares a mean; its other outputs are those of
+    :class:`normtutorial.functional.Standardize`."""
 
     generate_vmap_rule = True
 
@@ -49,9 +143,14 @@ class Normalize(Function):
         eps: float,
         centered: bool,
     ) -> tuple[Tensor, ...]:
-        deviation, mean, var = NF.statistics(x, dims, centered=centered)
+        y = memory_for_output(x, weight, bias)
+        deviation, mean, var = NF.statistics(x, dims, centered=centered, out=y)
         x_hat, rstd = NF.rescale(deviation, var, eps, in_place=centered)
-        return NF.scale_and_shift(x_hat, weight, bias), x_hat, rstd, mean, var
+        if bias is None:
+            y = torch.mul(x_hat, weight, out=y)
+        else:
+            y = torch.addcmul(bias, x_hat, weight, out=y)
+        return y, x_hat, rstd, mean, var
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -74,29 +173,21 @@ class Normalize(Function):
         x_hat, rstd, weight = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
         if grad is not None:
-            along, n = grad * x_hat, NF.count(x_hat, ctx.dims)
-            spare = along if may_be_overwritten(along) else None
-            if all(weight.shape[d] == 1 for d in ctx.dims):
-                # What shares a mean shares a weight: two sums make three gradients.
-                sums = [g.sum(ctx.dims, keepdim=True) for g in (grad, along)]
-                grad_bias, grad_weight = (s.sum_to_size(weight.shape) for s in sums)
-                shift, scale = (s / n for s in sums)
-                shift = shift if ctx.centered else None
-                grad_x = NF.project(grad, x_hat, shift, scale, rstd * weight, out=spare)
+            along = grad * x_hat
+            grad_weight = sum_to(along, weight)
+            grad_bias = sum_to(grad, weight) if ctx.has_bias else None
+            if may_be_overwritten(along):
+                scale = along.mul_(weight).mean(ctx.dims, keepdim=True)
+                product = torch.mul(grad, weight, out=along)
+                shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
+                grad_x = NF.project(product, x_hat, shift, scale, rstd, out=product)
             else:
-                grad_bias, grad_weight = sum_to(grad, weight), sum_to(along, weight)
-                if spare is None:
-                    product = grad * weight
-                    grad_x_hat = product if grad_x_hat is None else product + grad_x_hat
-                else:
-                    scale = spare.mul_(weight).mean(ctx.dims, keepdim=True)
-                    product = torch.mul(grad, weight, out=spare)
-                    shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
-                    grad_x = NF.project(product, x_hat, shift, scale, rstd, out=spare)
+                product = grad * weight
+                grad_x_hat = product if grad_x_hat is None else product + grad_x_hat
         through = NF.standardize_gradient(ctx, grad_x_hat, grad_rstd, x_hat, rstd)
         if through is not None:
             grad_x = through if grad_x is None else grad_x + through
-        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
+        return grad_x, grad_weight, grad_bias, None, None, None
 
     @staticmethod
     def jvp(
@@ -109,22 +200,40 @@ class Normalize(Function):
         x_hat, rstd, weight = ctx.saved_tensors
         tangent = torch.zeros_like(x_hat) if tangent is None else tangent
         along_x_hat, along_rstd = NF.standardize_tangents(ctx, tangent, x_hat, rstd)
-        along = along_x_hat * weight
-        if tangent_weight is not None:
-            along = along + x_hat * tangent_weight
-        if tangent_bias is not None:
-            along = along + tangent_bias
+        along = tangent_of_scaled(along_x_hat, x_hat, weight, tangent_weight, tangent_bias)
         return along, along_x_hat, along_rstd, None, None
 
 
-class NormalizeCompiled(Normalize):
+class ScaledSetsCompiled(ScaledSets):
     """Without a forward mode, which ``torch.compile`` refuses to trace."""
 
     jvp = Function.jvp  # type: ignore[assignment]
 
 
-# As in functional: the signature is asked for in every call.
-Normalize.forward.__signature__ = inspect.signature(Normalize.forward)  # type: ignore[attr-defined]
+class ScaledElementsCompiled(ScaledElements):
+    """Without a forward mode, as above."""
+
+    jvp = Function.jvp  # type: ignore[assignment]
+
+
+for function in ScaledSets, ScaledElements:  # as in functional: it is asked for in every call
+    function.forward.__signature__ = inspect.signature(function.forward)  # type: ignore[attr-defined]
+
+
+def tangent_of_scaled(
+    along_x_hat: Tensor,
+    x_hat: Tensor,
+    weight: Tensor | None,
+    tangent_weight: Tensor | None,
+    tangent_bias: Tensor | None,
+) -> Tensor:
+    """How ``weight * x_hat + bias`` moves when all three do, or some."""
+    along = along_x_hat.clone() if weight is None else along_x_hat * weight
+    if tangent_weight is not None:
+        along = along + x_hat * tangent_weight
+    if tangent_bias is not None:
+        along = along + tangent_bias
+    return along
 
 
 def may_be_overwritten(x: Tensor) -> bool:
@@ -137,6 +246,12 @@ def may_be_overwritten(x: Tensor) -> bool:
     except (NotImplementedError, RuntimeError):
         return False
     return True
+
+
+def memory_for_output(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """A new tensor that can hold the output of a layer; None where torch had better make it."""
+    wide = any(p is not None and p.dtype.itemsize > x.dtype.itemsize for p in (weight, bias))
+    return torch.empty_like(x) if may_be_overwritten(x) and not wide else None
 
 
 def sum_to(x: Tensor, weight: Tensor) -> Tensor:
