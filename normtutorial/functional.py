@@ -14,14 +14,13 @@ function                  input                      elements averaged together
 ========================  =========================  =====================================
 
 Each takes the input's :func:`statistics`, and then rescales, scales and shifts: :func:`normalize`.
-That function is an argument, so that another may do the same faster (:mod:`.kernels`).
+That function is an argument, for which the layers give one that does the same faster.
 
 Statistics of half-precision inputs are computed in float32; outputs have the input's dtype. Squares
 of deviations are summed up as they are, here and in torch: from about 1e18 on, in float32 and
 bfloat16, the variance is infinite and the output 0.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -156,15 +155,13 @@ def standardize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tenso
     return rescale(x - mean, var, eps)
 
 
-def rescale(
-    deviation: Tensor, var: Tensor, eps: float, *, in_place: bool = False
-) -> tuple[Tensor, Tensor]:
+def rescale(deviation: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Divide by the root of the variance; also return the factor ``rstd`` that does so."""
     if torch.compiler.is_exporting():  # a division by a root is what onnxruntime recognizes
         std = torch.sqrt(var + eps)
         return deviation / std, 1 / std
     rstd = torch.rsqrt(var + eps)
-    return deviation.mul_(rstd) if in_place else deviation * rstd, rstd
+    return deviation * rstd, rstd
 
 
 def standardize_backward(
@@ -198,112 +195,18 @@ def standardize_backward(
     """
     dims = tuple(dims)
     scale = (grad_x_hat * x_hat).mean(dims, keepdim=True)
-    shift = grad_x_hat.mean(dims, keepdim=True) if centered else None
-    return project(grad_x_hat, x_hat, shift, scale, rstd)
-
-
-def project(
-    g: Tensor,
-    x_hat: Tensor,
-    shift: Tensor | None,
-    scale: Tensor,
-    rstd: Tensor,
-    out: Tensor | None = None,
-) -> Tensor:
-    """``rstd * (g - shift - x_hat * scale)``, in a new tensor or in ``out``."""
-    rest = torch.addcmul(g, x_hat, scale, value=-1, out=out)
-    if shift is not None:
-        rest.sub_(shift)
-    return rest.mul_(rstd)
-
-
-class Standardize(Function):
-    """:func:`statistics` and :func:`rescale`, with :func:`standardize_backward` for backward.
-
-    Autograd by itself would keep every intermediate result for backward. The closed form needs
-    ``x_hat``, and ``rstd``, which has one number per mean. Both are outputs, for the derivatives of
-    backward itself; mean and variance are outputs without a derivative, or else running statistics
-    would keep every graph.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, dims: Dims, eps: float, centered: bool) -> tuple[Tensor, ...]:
-        deviation, mean, var = statistics(x, dims, centered=centered)
-        return *rescale(deviation, var, eps, in_place=centered), mean, var
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, ctx.dims, _, ctx.centered = inputs
-        x_hat, rstd, mean, var = output
-        ctx.mark_non_differentiable(mean, var)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x_hat, rstd)
-        ctx.save_for_forward(x_hat, rstd)
-
-    @staticmethod
-    def backward(
-        ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, *_: None
-    ) -> tuple[Tensor | None, None, None, None]:
-        grad = standardize_gradient(ctx, grad_x_hat, grad_rstd, *ctx.saved_tensors)
-        return grad, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> tuple[Tensor, Tensor, None, None]:
-        return *standardize_tangents(ctx, tangent, *ctx.saved_tensors), None, None
-
-
-def standardize_gradient(
-    ctx: Any, grad_x_hat: Tensor | None, grad_rstd: Tensor | None, x_hat: Tensor, rstd: Tensor
-) -> Tensor | None:
-    """The gradient of ``x`` from those of ``x_hat`` and, in second derivatives, of ``rstd``."""
-    grad = None
-    if grad_x_hat is not None:
-        grad = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
-    if grad_rstd is not None:
-        along_x_hat = -x_hat * (grad_rstd * rstd.square() / count(x_hat, ctx.dims))
-        grad = along_x_hat if grad is None else grad + along_x_hat
-    return grad
-
-
-def standardize_tangents(
-    ctx: Any, tangent: Tensor, x_hat: Tensor, rstd: Tensor
-) -> tuple[Tensor, Tensor]:
-    """How ``x_hat`` and ``rstd`` move when ``x`` moves along ``tangent``."""
-    # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
-    along = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
-    return along, -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True)
-
-
-class StandardizeCompiled(Standardize):
-    """Without a forward mode, which ``torch.compile`` refuses to trace."""
-
-    jvp = Function.jvp  # type: ignore[assignment]
-
-
-# Function.apply asks for the signature in every call, and building it takes longer than a mean.
-Standardize.forward.__signature__ = inspect.signature(Standardize.forward)  # type: ignore[attr-defined]
-
-
-def must_be_plain() -> bool:
-    """Whether a function of autograd would be in the way: of an exporter, and of a compiler that
-    traces what :mod:`torch.func` transforms."""
-    compiling, functorch = torch.compiler.is_compiling(), torch._C._functorch
-    transformed = compiling and functorch.get_dynamic_layer_stack_depth() > 0
-    return transformed or torch.compiler.is_exporting()
+    rest = grad_x_hat - x_hat * scale
+    if centered:
+        rest = rest - grad_x_hat.mean(dims, keepdim=True)
+    return rest * rstd
 
 
 def scale_and_shift(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """``weight * x_hat + bias``."""
     if weight is not None and bias is not None:
         return torch.addcmul(bias, x_hat, weight)  # both in one pass over memory
-    if weight is not None:
-        return x_hat * weight
-    if bias is not None:
-        return x_hat + bias
-    # Backward keeps x_hat, and what stands behind a layer may work in place.
-    return x_hat.clone() if x_hat.requires_grad else x_hat
+    y = x_hat if weight is None else x_hat * weight
+    return y if bias is None else y + bias
 
 
 def normalize(
@@ -335,13 +238,8 @@ def normalize(
         >>> y.tolist(), mean.item(), var.item()
         ([[-1.0, 1.0]], 2.0, 1.0)
     """
-    wide, dims = widen(x), tuple(dims)
-    if must_be_plain():
-        deviation, mean, var = statistics(wide, dims, centered=centered)
-        x_hat, _ = rescale(deviation, var, eps)
-    else:
-        function = StandardizeCompiled if torch.compiler.is_compiling() else Standardize
-        x_hat, _, mean, var = function.apply(wide, dims, eps, centered)
+    deviation, mean, var = statistics(widen(x), dims, centered=centered)
+    x_hat, _ = rescale(deviation, var, eps)
     return scale_and_shift(x_hat, weight, bias).to(x.dtype), mean, var
 
 

@@ -27,6 +27,14 @@ CASES = {  # shape of x, shape of weight and bias, dims, centered
     "nothing": ((0, 4), (4,), (-1,), True),
     "a batch of nothing": ((0, 4), (1, 4), (0,), True),
 }
+BARE = {  # no weight; some with a bias
+    "batch": ((4, 3), None, (0,), True),
+    "layer": ((3, 4), None, (-1,), True),
+    "layer, bias": ((3, 4), (4,), (-1,), True),
+    "group, bias": ((2, 2, 3, 2), (1, 2, 3, 1), (2, 3), True),
+    "instance, bias": ((2, 3, 4), (1, 3, 1), (2,), True),
+    "rms": ((3, 4), None, (-1,), False),
+}
 EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 
@@ -59,6 +67,24 @@ def test_a_kernel_is_the_definition_forward_backward_and_twice(case, bias, kerne
     if inputs[0].numel() == 0:  # the mean of nothing, and what is derived from it twice, is NaN
         ours, wanted = ((r[0], *r[3:5]) for r in (ours, wanted))
     assert_close(ours, wanted)
+
+
+@pytest.mark.parametrize("case", BARE.values(), ids=BARE)
+def test_without_a_weight_it_is_the_definition_too(case):
+    shape, affine, dims, centered = case
+    x, upstream = rand(*shape).requires_grad_(), rand(*shape).requires_grad_()
+    bias = None if affine is None else rand(*affine).requires_grad_()
+    inputs = x, None, bias
+    ours, wanted = (
+        results(f, inputs, dims, centered, upstream) for f in (eager.normalize, NF.normalize)
+    )
+    assert_close(ours, wanted)
+
+    def function(x, *bias):
+        return eager.normalize(x, None, *(bias or [None]), dims, 1e-2, centered=centered)[0]
+
+    leaves = [t for t in inputs if t is not None]
+    assert gradcheck(function, leaves, check_forward_ad=True, check_batched_grad=True)
 
 
 @EACH
@@ -132,21 +158,23 @@ def test_what_backward_gets_is_not_changed_by_it(case):
     assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
 
 
-def test_forward_keeps_one_tensor_of_the_size_of_the_input():
-    for case in CASES.values():
-        inputs, dims, centered = arguments(case, True)
-        kept = {}
+@pytest.mark.parametrize("case", [*CASES.values(), *BARE.values()], ids=str)
+def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
+    shape, affine, dims, centered = case
+    x, kept = rand(*shape).requires_grad_(), {}
+    weight = None if case in BARE.values() else rand(*affine).requires_grad_()
+    bias = None if affine is None else rand(*affine).requires_grad_()
 
-        def keep(tensor, kept=kept):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
-            return tensor
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
-        if y.numel() > 8:
-            assert list(kept.values()).count(y.numel()) == 1
-            assert y.untyped_storage().data_ptr() not in kept
-        y.sum().backward()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y, _, _ = eager.normalize(x, weight, bias, dims, 1e-5, centered=centered)
+    assert y.untyped_storage().data_ptr() not in kept or y.numel() == 0
+    rest = 0 if weight is None else weight.numel()
+    assert sum(kept.values()) <= x.numel() + rest + NF.moments(x, dims)[0].numel()
+    y.sum().backward()
 
 
 def test_for_exporters_the_definition_runs(monkeypatch):

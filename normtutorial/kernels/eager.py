@@ -1,15 +1,17 @@
-r"""Normalization with scale and shift in one function of autograd, for torch's own operations.
+r"""Normalization as functions of autograd, for torch's own operations.
 
-:func:`normtutorial.functional.normalize` leaves scale and shift to autograd, which costs passes over
-memory and new tensors, and a new tensor costs as much as a pass. Here what is used up is used again:
-the squares of forward become the output, a product of backward the gradient. Beyond that,
+Autograd by itself keeps every intermediate result of :func:`normtutorial.functional.normalize` for
+backward. The closed form of :func:`normtutorial.functional.standardize_backward` needs one tensor
+of the size of the input. A new tensor costs as much as a pass over memory, so that what is used up
+is used again: the squares of forward become the output, a product of backward the gradient.
 
-- :class:`ScaledSets`: where what shares a mean shares a weight (batch and instance norm, and
-  whatever has no weight), :math:`\hat x` is never formed: the output is the deviation times one
-  number for each mean, and the two sums that the gradient of ``x`` needs are the gradients of bias
-  and weight;
+- :class:`ScaledSets`: where what shares a mean shares a weight, or there is none, :math:`\hat x` is
+  never formed. The output is the deviation times one number for each mean, and the two sums that
+  the gradient of ``x`` needs are the gradients of bias and weight.
 - :class:`ScaledElements`: elsewhere the product of gradient and :math:`\hat x` serves both the
   gradient of the weight and that of ``x``.
+
+What they return beside ``y`` is for second derivatives, and for running statistics.
 """
 
 import inspect
@@ -42,17 +44,14 @@ def normalize(
     if shared and centered:
         sets = ScaledSetsCompiled if compiled else ScaledSets
         y, _, _, mean, var = sets.apply(wide, weight, bias, dims, eps)
-    elif weight is not None:
+    else:
         elements = ScaledElementsCompiled if compiled else ScaledElements
         y, _, _, mean, var = elements.apply(wide, weight, bias, dims, eps, centered)
-    else:
-        return NF.normalize(x, weight, bias, dims, eps, centered=centered)
     return y.to(x.dtype), mean, var
 
 
 class ScaledSets(Function):
-    """``y`` for weights that are shared by what shares a mean; its other outputs, the deviation and
-    ``rstd`` among them, are for second derivatives and for running statistics."""
+    """``y, deviation, rstd, mean, var``, for weights that are shared by what shares a mean."""
 
     generate_vmap_rule = True
 
@@ -64,10 +63,7 @@ class ScaledSets(Function):
         deviation, mean, var = NF.statistics(x, dims, out=y)
         rstd = torch.rsqrt(var + eps)
         factor = rstd if weight is None else rstd * weight
-        if bias is None:
-            y = torch.mul(deviation, factor, out=y)
-        else:
-            y = torch.addcmul(bias, deviation, factor, out=y)
+        y = scale_and_shift(deviation, factor, bias, out=y)
         return y, deviation, rstd, mean, var
 
     @staticmethod
@@ -102,7 +98,7 @@ class ScaledSets(Function):
                 grad_weight, factor = total_along.sum_to_size(weight.shape), rstd * weight
             spare = along if may_be_overwritten(along) else None
             scale = total_along * rstd / n
-            grad_x = NF.project(grad, deviation, total / n, scale, factor, out=spare)
+            grad_x = project(grad, deviation, total / n, scale, factor, out=spare)
         if grad_deviation is not None:
             centered = grad_deviation - grad_deviation.mean(ctx.dims, keepdim=True)
             grad_x = centered if grad_x is None else grad_x + centered
@@ -122,22 +118,20 @@ class ScaledSets(Function):
         deviation, rstd, weight = ctx.saved_tensors
         x_hat = deviation * rstd
         tangent = torch.zeros_like(x_hat) if tangent is None else tangent
-        ctx.centered = True
-        along_x_hat, along_rstd = NF.standardize_tangents(ctx, tangent, x_hat, rstd)
+        along_x_hat, along_rstd = standardize_tangents(tangent, x_hat, rstd, ctx.dims)
         along = tangent_of_scaled(along_x_hat, x_hat, weight, tangent_weight, tangent_bias)
         return along, tangent - tangent.mean(ctx.dims, keepdim=True), along_rstd, None, None
 
 
 class ScaledElements(Function):
-    """``y`` for weights that differ within what shares a mean; its other outputs are those of
-    :class:`normtutorial.functional.Standardize`."""
+    """``y, x_hat, rstd, mean, var``, for weights that differ within what shares a mean."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
         x: Tensor,
-        weight: Tensor,
+        weight: Tensor | None,
         bias: Tensor | None,
         dims: tuple[int, ...],
         eps: float,
@@ -145,18 +139,16 @@ class ScaledElements(Function):
     ) -> tuple[Tensor, ...]:
         y = memory_for_output(x, weight, bias)
         deviation, mean, var = NF.statistics(x, dims, centered=centered, out=y)
-        x_hat, rstd = NF.rescale(deviation, var, eps, in_place=centered)
-        if bias is None:
-            y = torch.mul(x_hat, weight, out=y)
-        else:
-            y = torch.addcmul(bias, x_hat, weight, out=y)
+        rstd = torch.rsqrt(var + eps)
+        x_hat = deviation.mul_(rstd) if centered else deviation * rstd
+        y = scale_and_shift(x_hat, weight, bias, out=y)
         return y, x_hat, rstd, mean, var
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, weight, bias, ctx.dims, _, ctx.centered = inputs
+        _, weight, ctx.bias, ctx.dims, _, ctx.centered = inputs
         _, x_hat, rstd, mean, var = output
-        ctx.has_bias = bias is not None
+        ctx.bias = None if ctx.bias is None else ctx.bias.shape
         ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x_hat, rstd, weight)
@@ -173,20 +165,28 @@ class ScaledElements(Function):
         x_hat, rstd, weight = ctx.saved_tensors
         grad_x = grad_weight = grad_bias = None
         if grad is not None:
-            along = grad * x_hat
-            grad_weight = sum_to(along, weight)
-            grad_bias = sum_to(grad, weight) if ctx.has_bias else None
-            if may_be_overwritten(along):
-                scale = along.mul_(weight).mean(ctx.dims, keepdim=True)
-                product = torch.mul(grad, weight, out=along)
-                shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
-                grad_x = NF.project(product, x_hat, shift, scale, rstd, out=product)
-            else:
-                product = grad * weight
+            grad_bias = None if ctx.bias is None else sum_to(grad, ctx.bias)
+            product = grad
+            if weight is not None:
+                along = grad * x_hat
+                grad_weight = sum_to(along, weight.shape)
+                if may_be_overwritten(along):
+                    scale = along.mul_(weight).mean(ctx.dims, keepdim=True)
+                    product = torch.mul(grad, weight, out=along)
+                    shift = product.mean(ctx.dims, keepdim=True) if ctx.centered else None
+                    grad_x = project(product, x_hat, shift, scale, rstd, out=product)
+                else:
+                    product = grad * weight
+            if grad_x is None:
                 grad_x_hat = product if grad_x_hat is None else product + grad_x_hat
-        through = NF.standardize_gradient(ctx, grad_x_hat, grad_rstd, x_hat, rstd)
-        if through is not None:
+        if grad_x_hat is not None:
+            through = NF.standardize_backward(
+                grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered
+            )
             grad_x = through if grad_x is None else grad_x + through
+        if grad_rstd is not None:
+            along = -x_hat * (grad_rstd * rstd.square() / NF.count(x_hat, ctx.dims))
+            grad_x = along if grad_x is None else grad_x + along
         return grad_x, grad_weight, grad_bias, None, None, None
 
     @staticmethod
@@ -199,7 +199,9 @@ class ScaledElements(Function):
     ) -> tuple:
         x_hat, rstd, weight = ctx.saved_tensors
         tangent = torch.zeros_like(x_hat) if tangent is None else tangent
-        along_x_hat, along_rstd = NF.standardize_tangents(ctx, tangent, x_hat, rstd)
+        along_x_hat, along_rstd = standardize_tangents(
+            tangent, x_hat, rstd, ctx.dims, centered=ctx.centered
+        )
         along = tangent_of_scaled(along_x_hat, x_hat, weight, tangent_weight, tangent_bias)
         return along, along_x_hat, along_rstd, None, None
 
@@ -216,8 +218,49 @@ class ScaledElementsCompiled(ScaledElements):
     jvp = Function.jvp  # type: ignore[assignment]
 
 
-for function in ScaledSets, ScaledElements:  # as in functional: it is asked for in every call
-    function.forward.__signature__ = inspect.signature(function.forward)  # type: ignore[attr-defined]
+def _remember_signature(function: Any) -> None:
+    """Function.apply asks for it in every call, and building it takes longer than a mean."""
+    function.forward.__signature__ = inspect.signature(function.forward)
+
+
+_remember_signature(ScaledSets)
+_remember_signature(ScaledElements)
+
+
+def scale_and_shift(
+    x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, out: Tensor | None
+) -> Tensor:
+    """``weight * x_hat + bias``, in a new tensor or in ``out``, and never ``x_hat`` itself."""
+    if weight is None:
+        zero = x_hat.new_zeros(()) if bias is None else bias
+        return torch.add(x_hat, zero, out=out)
+    if bias is None:
+        return torch.mul(x_hat, weight, out=out)
+    return torch.addcmul(bias, x_hat, weight, out=out)
+
+
+def project(
+    g: Tensor,
+    x_hat: Tensor,
+    shift: Tensor | None,
+    scale: Tensor,
+    factor: Tensor,
+    out: Tensor | None = None,
+) -> Tensor:
+    """``factor * (g - shift - x_hat * scale)``, in a new tensor or in ``out``."""
+    rest = torch.addcmul(g, x_hat, scale, value=-1, out=out)
+    if shift is not None:
+        rest.sub_(shift)
+    return rest.mul_(factor)
+
+
+def standardize_tangents(
+    tangent: Tensor, x_hat: Tensor, rstd: Tensor, dims: tuple[int, ...], *, centered: bool = True
+) -> tuple[Tensor, Tensor]:
+    """How ``x_hat`` and ``rstd`` move when ``x`` moves along ``tangent``. The Jacobian of ``x_hat``
+    is symmetric: forward is the same formula as backward."""
+    along = NF.standardize_backward(tangent, x_hat, rstd, dims, centered=centered)
+    return along, -rstd.square() * (tangent * x_hat).mean(dims, keepdim=True)
 
 
 def tangent_of_scaled(
@@ -254,13 +297,13 @@ def memory_for_output(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> 
     return torch.empty_like(x) if may_be_overwritten(x) and not wide else None
 
 
-def sum_to(x: Tensor, weight: Tensor) -> Tensor:
-    """``x`` summed to the shape of ``weight``, which was broadcast against it; a new tensor."""
+def sum_to(x: Tensor, shape: torch.Size) -> Tensor:
+    """``x`` summed to a shape that was broadcast against it; a new tensor."""
     if torch.compiler.is_compiling() and x.device.type == "cpu":
         from torch.fx.experimental.symbolic_shapes import statically_known_true  # slow to import
 
-        rows = math.prod(x.shape[: x.ndim - weight.ndim])
+        rows = math.prod(x.shape[: x.ndim - len(shape)])
         if statically_known_true(rows % 8 == 0):
             # A compiled sum goes down one column after the other. Eight rows stay in the cache.
-            x = x.reshape(-1, 8, *weight.shape).sum(1)
-    return x[None].sum_to_size(weight.shape)
+            x = x.reshape(-1, 8, *shape).sum(1)
+    return x[None].sum_to_size(shape)
