@@ -1,12 +1,21 @@
 """Normalizations of activations as modules: the classes of :mod:`torch.nn` with our ``forward``.
 
 Torch's classes keep the books (parameters, buffers, state dicts, resets), so that whatever asks for
-an ``nn.LayerNorm`` gets one. The formulas are in :mod:`normtutorial.functional`, and what makes
-them fast is in :mod:`normtutorial.kernels`.
+an ``nn.LayerNorm`` gets one. The formulas are in :mod:`normtutorial.functional`; what computes them
+fast is in ``normtutorial.kernels``.
 
 The work of each ``forward`` is a function at the end of this file: it checks what comes in, and
-hands the definition its kernel. To :mod:`torch.fx` these functions are leaves, so that checks,
-counts and running statistics are not frozen into a graph: they happen whenever it runs.
+hands the definition its kernel. To ``torch.fx`` these functions are leaves, so that checks, counts
+and running statistics are not frozen into a graph: they happen whenever it runs.
+
+``BatchNorm`` and ``InstanceNorm`` serve any number of positions, so that they are neither
+``BatchNorm2d`` nor another of torch's leaves. What asks for exactly these does not see them:
+
+- rules such as ``isinstance(m, nn.BatchNorm2d)``: ask for ``_BatchNorm`` of
+  ``torch.nn.modules.batchnorm``, or set the layers by hand;
+- fusion by ``torch.fx`` and quantization in eager mode: fold them first, by
+  ``torch.nn.utils.fusion.fuse_conv_bn_eval``;
+- ``torch.jit.script``: use ``torch.compile`` or ``torch.export``.
 """
 
 import math

@@ -40,7 +40,7 @@ def normalize(
     wide, dims = NF.widen(x), tuple(dims)
     compiled = torch.compiler.is_compiling()
     scale = bias if weight is None else weight
-    shared = scale is None or all(scale.shape[d] == 1 for d in dims)
+    shared = scale is None or not any(varies(scale, d if d < 0 else d - x.ndim) for d in dims)
     if shared and centered:
         sets = ScaledSetsCompiled if compiled else ScaledSets
         y, _, _, mean, var = sets.apply(wide, weight, bias, dims, eps)
@@ -48,6 +48,11 @@ def normalize(
         elements = ScaledElementsCompiled if compiled else ScaledElements
         y, _, _, mean, var = elements.apply(wide, weight, bias, dims, eps, centered)
     return y.to(x.dtype), mean, var
+
+
+def varies(parameter: Tensor, dim: int) -> bool:
+    """Whether it has more than one value along a dim of what it is broadcast against."""
+    return -dim <= parameter.ndim and parameter.shape[dim] != 1
 
 
 class ScaledSets(Function):
