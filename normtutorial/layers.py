@@ -39,11 +39,9 @@ class _Checked(nn.Module):
 
     def reset_parameters(self) -> None:
         eps: Any = self.eps
-        sizes: Any = (
-            self.normalized_shape
-            if isinstance(self, (nn.LayerNorm, nn.RMSNorm))
-            else (self.num_channels if isinstance(self, nn.GroupNorm) else self.num_features,)
-        )
+        names = "num_features", "num_channels", "normalized_shape"
+        (sizes,) = (vars(self)[name] for name in names if name in vars(self))
+        sizes = sizes if isinstance(sizes, tuple) else (sizes,)
         name = type(self).__name__
         if eps is not None and not eps >= 0:
             raise ValueError(f"{name} expects eps >= 0; got eps={eps}.")
@@ -94,18 +92,9 @@ class BatchNorm(_Checked, _BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return batch_norm(
-            x,
-            self.num_features,
-            self.running_mean,
-            self.running_var,
-            self.num_batches_tracked,
-            self.weight,
-            self.bias,
-            self.training,
-            self.track_running_stats,
-            self.momentum,
-            self.eps,
-        )
+            x, self.num_features, self.running_mean, self.running_var, self.num_batches_tracked,
+            self.weight, self.bias, self.training, self.track_running_stats, self.momentum, self.eps,
+        )  # fmt: skip
 
     def _check_input_dim(self, input: Tensor) -> None:
         check_channels(input, f"BatchNorm({self.num_features})", self.num_features)
@@ -144,17 +133,9 @@ class InstanceNorm(_Checked, _InstanceNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         return instance_norm(
-            x,
-            self.num_features,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            self.track_running_stats,
-            self.momentum,
-            self.eps,
-        )
+            x, self.num_features, self.running_mean, self.running_var, self.weight, self.bias,
+            self.training, self.track_running_stats, self.momentum, self.eps,
+        )  # fmt: skip
 
     def _check_input_dim(self, input: Tensor) -> None:
         layer = f"InstanceNorm({self.num_features})"
@@ -298,18 +279,10 @@ class Tracer(fx.Tracer):
 
 @fx.wrap
 def batch_norm(
-    x: Tensor,
-    num_features: int,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    num_batches_tracked: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    track_running_stats: bool,
-    momentum: float | Tensor | None,
-    eps: float,
-) -> Tensor:
+    x: Tensor, num_features: int, running_mean: Tensor | None, running_var: Tensor | None,
+    num_batches_tracked: Tensor | None, weight: Tensor | None, bias: Tensor | None, training: bool,
+    track_running_stats: bool, momentum: float | Tensor | None, eps: float,
+) -> Tensor:  # fmt: skip
     """The forward pass of :class:`BatchNorm`."""
     check_channels(x, f"BatchNorm({num_features})", num_features)
     if training and not track_running_stats:
@@ -318,32 +291,20 @@ def batch_norm(
         num_batches_tracked.add_(1)
         if momentum is None:  # every batch so far gets the same share
             momentum = num_batches_tracked.to(NF.widen(x).dtype).reciprocal()
+    training = training or running_mean is None
+    momentum = 0.0 if momentum is None else momentum
     return NF.batch_norm(
-        x,
-        running_mean,
-        running_var,
-        weight,
-        bias,
-        training=training or running_mean is None,
-        momentum=0.0 if momentum is None else momentum,
-        eps=eps,
+        x, running_mean, running_var, weight, bias, training, momentum, eps,
         normalize=kernels.normalize,
-    )
+    )  # fmt: skip
 
 
 @fx.wrap
 def instance_norm(
-    x: Tensor,
-    num_features: int,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    training: bool,
-    track_running_stats: bool,
-    momentum: float | None,
-    eps: float,
-) -> Tensor:
+    x: Tensor, num_features: int, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None, bias: Tensor | None, training: bool, track_running_stats: bool,
+    momentum: float | None, eps: float,
+) -> Tensor:  # fmt: skip
     """The forward pass of :class:`InstanceNorm`."""
     layer = f"InstanceNorm({num_features})"
     check_channels(x, layer, num_features, "positions...")
@@ -352,17 +313,11 @@ def instance_norm(
     use_input_stats = training or running_mean is None
     enough = not use_input_stats or x.shape[0] == 0 or math.prod(x.shape[2:]) > 1
     check(x, enough, layer, "more than one position per channel")
+    momentum = 0.0 if momentum is None else momentum
     return NF.instance_norm(
-        x,
-        weight,
-        bias,
-        eps,
-        running_mean=running_mean,
-        running_var=running_var,
-        use_input_stats=use_input_stats,
-        momentum=0.0 if momentum is None else momentum,
-        normalize=kernels.normalize,
-    )
+        x, weight, bias, eps, running_mean=running_mean, running_var=running_var,
+        use_input_stats=use_input_stats, momentum=momentum, normalize=kernels.normalize,
+    )  # fmt: skip
 
 
 @fx.wrap
