@@ -101,11 +101,12 @@ def statistics(
 
 
 def _reference(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
-    """The mean, and exactly the first of the elements over ``dims`` where the two differ by no more
-    than the rounding of a mean: 64 means, added and taken away, leave nothing of that."""
+    """The mean, but exactly the first of the elements over ``dims`` where the two differ by no more
+    than the rounding of a mean: a 64th of that, added to the mean, leaves nothing there."""
     for d in dims:
         x = x.narrow(d, 0, 1)
-    return (mean - x).add_(mean, alpha=64).sub_(mean, alpha=64).add_(x)
+    difference = torch.add(mean, mean - x, alpha=1 / 64).sub_(mean)
+    return torch.add(x, difference, alpha=64)
 
 
 def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tensor]:

@@ -93,7 +93,8 @@ class BatchNorm(_Checked, _BatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         return batch_norm(
             x, self.num_features, self.running_mean, self.running_var, self.num_batches_tracked,
-            self.weight, self.bias, self.training, self.track_running_stats, self.momentum, self.eps,
+            self.weight, self.bias, self.training, self.track_running_stats, self.momentum,
+            self.eps,
         )  # fmt: skip
 
     def _check_input_dim(self, input: Tensor) -> None:

@@ -37,6 +37,10 @@ def test_what_is_constant_becomes_0_at_every_width_and_offset(name, value, dtype
             assert (y == 0).all(), (n, eps)
 
 
+def test_even_at_the_end_of_float32_a_constant_becomes_0():
+    assert (LayerNorm(3)(torch.full((2, 3), 1e38)) == 0).all()
+
+
 @pytest.mark.parametrize("n", [3, 784, 1000, 100_003])
 def test_a_constant_has_itself_for_its_mean_and_no_variance(n):
     for value in 0.1, 100.1, 1e6 + 0.1:
