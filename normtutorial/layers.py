@@ -346,7 +346,7 @@ def layer_norm(
     eps: float,
 ) -> Tensor:
     """The forward pass of :class:`LayerNorm`."""
-    if x.is_nested:
+    if x.layout == torch.jagged:
         return jagged(layer_norm(x.values(), normalized_shape, weight, bias, eps), x)
     check_trailing(x, f"LayerNorm({normalized_shape})", normalized_shape)
     return NF.layer_norm(x, normalized_shape, weight, bias, eps, normalize=kernels.normalize)
@@ -357,7 +357,7 @@ def rms_norm(
     x: Tensor, normalized_shape: tuple[int, ...], weight: Tensor | None, eps: float | None
 ) -> Tensor:
     """The forward pass of :class:`RMSNorm`."""
-    if x.is_nested:
+    if x.layout == torch.jagged:
         return jagged(rms_norm(x.values(), normalized_shape, weight, eps), x)
     check_trailing(x, f"RMSNorm({normalized_shape})", normalized_shape)
     return NF.rms_norm(x, normalized_shape, weight, eps, normalize=kernels.normalize)
@@ -370,19 +370,22 @@ def jagged(values: Tensor, x: Any) -> Tensor:
 
 def check_channels(x: Tensor, layer: str, channels: int, positions: str = "...") -> None:
     least = 2 if positions == "..." else 3
-    fits = x.ndim >= least and x.shape[1] == channels
+    fits = not x.is_nested and x.ndim >= least and x.shape[1] == channels
     check(x, fits, layer, f"input (N, {channels}, {positions}), features in dim 1")
 
 
 def check_trailing(x: Tensor, layer: str, shape: tuple[int, ...]) -> None:
-    fits = tuple(x.shape[-len(shape) :]) == shape
+    fits = not x.is_nested and tuple(x.shape[-len(shape) :]) == shape
     check(x, fits, layer, f"input (..., {', '.join(map(str, shape))})")
 
 
 def check(x: Tensor, fits: bool, layer: str, wanted: str) -> None:
     """Raise a sentence unless ``x`` fits and is floating point."""
     if x.is_nested:
-        raise ValueError(f"{layer} takes no nested tensors; pad the input, or use LayerNorm.")
+        raise ValueError(
+            f"{layer} got a nested tensor. Only LayerNorm and RMSNorm take one, of layout "
+            f"torch.jagged; for others, pad the input, or normalize its .values()."
+        )
     if not x.is_floating_point():
         raise ValueError(
             f"{layer} expects floating-point input; got {x.dtype}. Convert it with .float()."

@@ -208,6 +208,28 @@ def test_sequences_of_different_lengths_in_one_nested_tensor(layer):
     assert layer.weight.grad is not None and jagged.grad is not None
 
 
+@pytest.mark.parametrize("layer", [BatchNorm(4), InstanceNorm(4), GroupNorm(2, 4)])
+def test_where_a_nested_tensor_has_no_meaning_there_is_a_sentence(layer):
+    jagged = torch.nested.nested_tensor([torch.randn(n, 4) for n in (2, 5)], layout=torch.jagged)
+    with pytest.raises(ValueError, match=r"Norm\(.*\) got a nested tensor.*pad the input"):
+        layer(jagged)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_of_the_older_layout_is_told_the_newer():
+    strided = torch.nested.nested_tensor([torch.randn(n, 4) for n in (2, 5)])
+    with pytest.raises(ValueError, match=r"of layout torch\.jagged"):
+        LayerNorm(4)(strided)
+
+
+def test_what_prepares_batch_norm_for_vmap_finds_ours():
+    model = nn.Sequential(nn.Linear(3, 4), BatchNorm(4))
+    torch.func.replace_all_batch_norm_modules_(model)
+    assert model[1].running_mean is None and not model[1].track_running_stats
+    x = torch.randn(5, 6, 3)
+    assert_close(torch.func.vmap(model)(x), torch.stack([model(part) for part in x]))
+
+
 # What asks for the exact class does not know ours. For each there is a way.
 
 
