@@ -1,5 +1,7 @@
 """Each kernel beside the definition: the same values and derivatives, in every mode of autograd."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -42,7 +44,7 @@ EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 
 
-def arguments(case, bias, dtype=torch.float64):
+def arguments(case, bias, dtype=torch.float64) -> Any:
     shape, affine, dims, centered = case
     x, weight = (rand(*s).to(dtype).requires_grad_() for s in (shape, affine))
     shift = rand(*affine).to(dtype).requires_grad_() if bias else None

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def test_update_bn_estimates_anew():
 
 def test_an_averaged_model_takes_our_buffers_along():
     model = nn.Sequential(nn.Linear(3, 4), BatchNorm(4))
-    averaged = swa_utils.AveragedModel(model, use_buffers=True)
+    averaged: Any = swa_utils.AveragedModel(model, use_buffers=True)
     model(torch.randn(16, 3) + 5)
     averaged.update_parameters(model)
     assert_close(averaged.module[1].running_mean, model[1].running_mean)
