@@ -13,9 +13,7 @@ from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm
 from normtutorial import functional as NF
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
-CENTERED: dict[
-    str, Any
-] = {  # each makes a layer, and the input in which n equal values share a mean
+CENTERED: dict[str, Any] = {  # a layer, and the input in which n equal values share a mean
     "batch": lambda n: (BatchNorm(3), (n, 3)),
     "batch, positions": lambda n: (BatchNorm(3), (1, 3, n)),
     "batch, bare": lambda n: (BatchNorm(3, affine=False), (n, 3)),

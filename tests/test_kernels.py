@@ -53,7 +53,7 @@ def arguments(case, bias, dtype=torch.float64) -> Any:
 
 def results(normalize, inputs, dims, centered, upstream):
     """Outputs, first derivatives, and second derivatives of a function of them."""
-    y, mean, var = normalize(*inputs, dims, 1e-5, centered=centered)
+    y, mean, var = normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
     leaves = [t for t in inputs if t is not None]
     plain = torch.autograd.grad(y, leaves, upstream, retain_graph=True)
     grads = torch.autograd.grad(y, leaves, upstream, create_graph=True)
@@ -100,7 +100,9 @@ def test_its_derivatives_are_those_of_finite_differences(case, bias):
         pytest.skip("there is nothing to move")
 
     def function(*inputs):
-        return eager.normalize(*inputs, *[None] * (not bias), dims, 1e-2, centered=centered)[0]
+        return eager.normalize(
+            *inputs, *[None] * (not bias), dims=dims, eps=1e-2, centered=centered
+        )[0]
 
     inputs = [t for t in inputs if t is not None]
     assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
@@ -144,11 +146,11 @@ def test_in_half_precision_it_is_the_definition_too(case, half, parameters):
 def test_a_frozen_weight_or_input_gets_no_gradient_and_does_no_harm(name):
     inputs, dims, centered = arguments(CASES[name], True)
     upstream = rand(*inputs[0].shape)
-    y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
+    y, _, _ = eager.normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
     wanted = torch.autograd.grad(y, inputs, upstream)
     for i in range(3):
         leaves = [t if i == j else t.detach() for j, t in enumerate(inputs)]
-        y, _, _ = eager.normalize(*leaves, dims, 1e-5, centered=centered)
+        y, _, _ = eager.normalize(*leaves, dims=dims, eps=1e-5, centered=centered)
         assert_close(*torch.autograd.grad(y, leaves[i], upstream), wanted[i])
 
 
@@ -157,7 +159,7 @@ def test_what_backward_gets_is_not_changed_by_it(case):
     inputs, dims, centered = arguments(case, True)
     upstream = rand(*inputs[0].shape)
     before = upstream.clone()
-    y, _, _ = eager.normalize(*inputs, dims, 1e-5, centered=centered)
+    y, _, _ = eager.normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
     first = torch.autograd.grad(y, inputs, upstream, retain_graph=True)
     assert torch.equal(upstream, before)
     assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
