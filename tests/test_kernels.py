@@ -86,7 +86,9 @@ def test_without_a_weight_it_is_the_definition_too(case):
     assert_close(ours, wanted)
 
     def function(x, *bias):
-        return eager.normalize(x, None, *(bias or [None]), dims, 1e-2, centered=centered)[0]
+        return eager.normalize(x, None, *(bias or [None]), dims=dims, eps=1e-2, centered=centered)[
+            0
+        ]
 
     leaves = [t for t in inputs if t is not None]
     assert gradcheck(function, leaves, check_forward_ad=True, check_batched_grad=True)
