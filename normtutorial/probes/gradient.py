@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .hooks import Probe, Row
+from .hooks import Probe, Row, plain
 from .records import GradientRecord
 
 
@@ -56,10 +56,17 @@ class GradientProbe(Probe):
         return self._all(GradientRecord)
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+        parameters = self.model.named_parameters()
+        return ((plain(name), p) for name, p in parameters if p.requires_grad)
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        for name, parameter in self._parameters():
+        parameters = dict(self._parameters())
+        if not parameters:
+            raise ValueError(
+                "GradientProbe expects a model with parameters that require a gradient; "
+                f"{type(self.model).__name__} has none. Enter it after they are unfrozen."
+            )
+        for name, parameter in parameters.items():
             yield parameter.register_post_accumulate_grad_hook(partial(self._see, name))
 
     def _begin(self) -> None:
