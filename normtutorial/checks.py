@@ -1,4 +1,4 @@
-"""Numbers that are given as arguments. What is out of bounds is refused in words, before any work."""
+"""Numbers that are given as arguments: what is out of bounds is refused in words."""
 
 import math
 import operator

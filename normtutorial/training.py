@@ -1,5 +1,6 @@
 """The training loop, for any module and any data that fit on the device."""
 
+import inspect
 import math
 import sys
 import time
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import positive, whole
 from .data import ImageData
 
 __all__ = ["History", "accuracy", "evaluate", "fit"]
@@ -122,21 +124,27 @@ def evaluate(
         The two means over all images; the second is NaN without a metric.
 
     Raises:
-        ValueError: if there are no images.
+        ValueError: if there are no images, or not a label for each; where accuracy or cross entropy
+            is asked for, labels that are no classes of the model.
 
     Example:
         >>> loss, accuracy = evaluate(nn.Identity(), torch.eye(4) * 100, torch.arange(4))
         >>> accuracy
         1.0
     """
+    _expect_pairs("evaluate", "", images, labels)
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none.")
+    batch_size = whole("evaluate", "batch_size", batch_size)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        total_loss, total_metric = 0.0, 0.0 if metric else math.nan
+        total_images, total_loss, total_metric = 0, 0.0, 0.0 if metric else math.nan
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             outputs = model(x)
+            if not total_images:
+                _expect_classes("evaluate", outputs, labels, loss, metric)
+            total_images += len(y)
             total_loss += len(y) * loss(outputs, y).item()
             if metric is not None:
                 values = metric(outputs, y).double()
@@ -144,7 +152,7 @@ def evaluate(
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return total_loss / len(images), total_metric / len(images)
+    return total_loss / total_images, total_metric / total_images
 
 
 def fit(
@@ -171,15 +179,21 @@ def fit(
     reported on; it chooses nothing. On one machine and number of threads, the same seed gives the
     same bits.
 
+    What was frozen before stays as it was: a module without a parameter that requires a gradient,
+    and one that was put into eval mode, run in eval mode, so that their running statistics stay,
+    too. Only where all of the model is in eval mode, as a network is that was loaded or evaluated,
+    is it put into training mode.
+
     Args:
-        model: images to outputs, on the data's device. It is called, so its hooks run. It is left
-            in training mode.
+        model: images to outputs, on the data's device; also a compiled one. It is called, so its
+            hooks run. It is left in training mode, its frozen modules in eval mode.
         data: what :func:`~normtutorial.digits` returns, or four tensors of one's own: inputs and
             targets of any shape and type that model, loss and metric take.
         epochs: passes over the training images. Give this or ``steps``.
         steps: batches.
         batch_size: images per step. A last batch of a single image is left out.
-        optimizer: over the model's parameters. None is Adam at ``lr``.
+        optimizer: over the model's parameters. None is Adam at ``lr``. One that calls for the loss
+            itself, such as LBFGS, does so on one batch in each step.
         lr: learning rate of the default optimizer.
         loss: of outputs and labels, the mean over a batch; what is minimized.
         metric: as for :func:`evaluate`; what is recorded beside the loss. None for none.
@@ -199,8 +213,11 @@ def fit(
         its run is in the caller's ``history``.
 
     Raises:
-        ValueError: both or neither of ``epochs`` and ``steps``, or a number below 1; no training
-            images, or fewer than two for batches of two or more; a history that is not empty.
+        ValueError: both or neither of ``epochs`` and ``steps``, or a number out of bounds; data
+            that are not four tensors, a label for each image; no training images, or fewer than
+            two for batches of two or more; no parameter to train; a history that is not empty.
+            Before the first update: labels that are no classes of the model, where accuracy or
+            cross entropy is asked for.
 
     Example:
         >>> x, y = torch.randn(64, 1, 4, 4), torch.randint(10, (64,))
@@ -210,11 +227,12 @@ def fit(
         >>> len(history.train_loss), history.eval_steps
         (12, [4, 8, 12])
     """
-    n = len(data.train_images)
+    n = _expect_data(data)
     total, evaluate_every = _schedule(n, epochs, steps, batch_size, evaluate_every)
-    if optimizer is None:
-        optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    seed = whole("fit", "seed", seed, least=0)
+    optimizer = _optimizer(model, optimizer, lr)
     history = _begun(history, metric)
+    update = _trainer(model, optimizer, _checking(loss, metric, data, history), data)
     bar = _progress_bar(total, progress)
     with ExitStack() as stack:
         for probe in probes:
@@ -224,7 +242,7 @@ def fit(
             batches = islice(_batches(n, batch_size, seed), total)
             for step, (epoch, batch) in enumerate(batches, start=1):
                 started = time.perf_counter()
-                value = _train_step(model, optimizer, loss, data, batch)
+                value = update(batch)
                 _add_step(history, epoch, value, time.perf_counter() - started)
                 if step % evaluate_every == 0 or step == total or history.diverged:
                     test = data.test_images, data.test_labels
@@ -244,6 +262,107 @@ def fit(
     return history
 
 
+def _expect_data(data: Any) -> int:
+    """The number of training images."""
+    names = "train_images", "train_labels", "test_images", "test_labels"
+    found = [getattr(data, name, None) for name in names]
+    if not all(isinstance(tensor, Tensor) for tensor in found):
+        raise ValueError(
+            f"fit expects ImageData, four tensors to draw batches from; got {type(data).__name__}. "
+            f"Make it of what a Dataset or DataLoader holds: ImageData({', '.join(names)}, source)."
+        )
+    _expect_pairs("fit", "training ", *found[:2])
+    _expect_pairs("fit", "test ", *found[2:])
+    if len(data.test_images) == 0:
+        raise ValueError("fit expects at least one test image; got none.")
+    return len(data.train_images)
+
+
+def _expect_pairs(who: str, which: str, images: Any, labels: Any) -> None:
+    if not (isinstance(images, Tensor) and isinstance(labels, Tensor)):
+        kinds = f"{type(images).__name__} and {type(labels).__name__}"
+        raise ValueError(f"{who} expects tensors of images and labels; got {kinds}.")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{who} expects a label for each {which}image; got {len(images)} images and "
+            f"{len(labels)} labels."
+        )
+
+
+def _expect_classes(
+    who: str, outputs: Any, labels: Tensor, loss: Compare, metric: Compare | None
+) -> None:
+    """Where accuracy or cross entropy is asked for: the labels are classes that have a score."""
+    entropy = loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
+    if metric is accuracy:
+        asked, kept = "accuracy", labels
+    elif entropy and not labels.is_floating_point():  # else they are probabilities of the classes
+        asked, kept = "cross entropy", labels[labels != getattr(loss, "ignore_index", -100)]
+    else:
+        return
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ValueError(f"{who} expects scores (N, K, ...) for {asked}; the model put out {got}.")
+    shape, classes = (len(labels), *outputs.shape[2:]), outputs.shape[1]
+    if labels.shape != shape or not _are_whole(labels.dtype, entropy):
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+    elif kept.numel() and not 0 <= kept.min() <= kept.max() < classes:
+        got = f"numbers from {kept.min()} to {kept.max()}"
+    else:
+        return
+    raise ValueError(
+        f"{who} expects labels from 0 to {classes - 1} for {asked}, one for each of the model's "
+        f"{classes} scores, int64 of shape {shape}; got {got}. "
+        "For targets of another kind give loss= and metric=."
+    )
+
+
+def _are_whole(dtype: torch.dtype, entropy: bool) -> bool:
+    if entropy:  # torch's takes these
+        return dtype in (torch.int64, torch.uint8)
+    return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
+
+
+def _checking(loss: Compare, metric: Compare | None, data: ImageData, history: History) -> Compare:
+    """The loss; the first time it is called, all labels are compared with the outputs."""
+
+    def checked(outputs: Tensor, targets: Tensor) -> Tensor:
+        if not history.train_loss:
+            for labels in data.train_labels, data.test_labels:
+                _expect_classes("fit", outputs, labels, loss, metric)
+        return loss(outputs, targets)
+
+    return checked
+
+
+def _optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, lr: float
+) -> torch.optim.Optimizer:
+    """The one that is given, or Adam; either has something to train."""
+    positive("fit", "lr", lr)
+    given = [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
+    parameters = given or list(model.parameters())
+    if not any(p.requires_grad for p in parameters):
+        which = "are frozen (requires_grad is False)" if parameters else "are none"
+        raise ValueError(
+            f"fit expects parameters to train; those of {type(model).__name__} {which}."
+        )
+    return optimizer or torch.optim.Adam(parameters, lr, fused=True)
+
+
+def _frozen(model: nn.Module) -> list[nn.Module]:
+    """The modules that stay in eval mode: those that are, unless all are, and those without a
+    parameter that requires a gradient, with what is inside them."""
+    model = getattr(model, "_orig_mod", model)  # of a compiled one
+    modules = list(model.modules())
+    frozen = [m for m in modules if not m.training] if any(m.training for m in modules) else []
+    for module in modules:
+        requires = [p.requires_grad for p in module.parameters()]
+        if requires and not any(requires):
+            frozen.extend(module.modules())
+    return [module for module in frozen if module is not model]
+
+
 def _schedule(
     images: int, epochs: int | None, steps: int | None, batch_size: int, every: int | None
 ) -> tuple[int, int]:
@@ -252,8 +371,8 @@ def _schedule(
         raise ValueError("fit expects either epochs or steps: give exactly one of them.")
     numbers = dict(epochs=epochs, steps=steps, batch_size=batch_size, evaluate_every=every)
     for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise ValueError(f"fit expects {name} of at least 1; got {value}.")
+        if value is not None:
+            whole("fit", name, value)
     if images < min(batch_size, 2):
         raise ValueError(f"fit expects at least two training images; got {images}.")
     per_epoch = images // batch_size + (images % batch_size > 1)
@@ -287,21 +406,34 @@ def _batches(images: int, batch_size: int, seed: int) -> Iterator[tuple[int, Ten
                 yield epoch, batch
 
 
-def _train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: Compare,
-    data: ImageData,
-    batch: Tensor,
-) -> float:
-    """One update of the parameters. Returns the loss of the batch before it."""
-    batch = batch.to(data.train_images.device)
-    model.train()
-    value = loss(model(data.train_images[batch]), data.train_labels[batch])
-    optimizer.zero_grad()
-    value.backward()
-    optimizer.step()
-    return value.item()
+def _trainer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Compare, data: ImageData
+) -> Callable[[Tensor], float]:
+    """One update of the parameters on a batch. It returns the loss of the batch before it."""
+    frozen = _frozen(model)
+    closure_of = inspect.signature(optimizer.step).parameters.get("closure")
+    asks = closure_of is not None and closure_of.default is inspect.Parameter.empty  # as LBFGS
+
+    def update(batch: Tensor) -> float:
+        batch = batch.to(data.train_images.device)
+        model.train()
+        for module in frozen:
+            module.training = False
+
+        def closure() -> Tensor:
+            value = loss(model(data.train_images[batch]), data.train_labels[batch])
+            optimizer.zero_grad()
+            value.backward()
+            return value
+
+        if asks:
+            value = optimizer.step(closure)  # of the first time it asks
+        else:
+            value = closure()
+            optimizer.step()
+        return value.item()
+
+    return update
 
 
 def _add_step(history: History, epoch: int, loss: float, seconds: float) -> None:

@@ -118,9 +118,9 @@ class ActivationProbe(Probe):
 
     def _hooks(self) -> Iterator[RemovableHandle]:
         own = {module: unit_dim(module) for module in leaves(self.model).values()}
-        for module in own.keys() - set(self.modules.values()):
-            if own[module] is not None:
-                yield module.register_forward_hook(partial(self._follow, own[module]))
+        for module, dim in own.items():
+            if dim is not None and module not in self.modules.values():
+                yield module.register_forward_hook(partial(self._follow, dim))
         for name, module in self.modules.items():
             yield module.register_forward_hook(partial(self._see, name, own.get(module)))
         yield self.model.register_forward_hook(self._complete)
