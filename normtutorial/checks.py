@@ -1,10 +1,13 @@
-"""Numbers that are given as arguments: what is out of bounds is refused in words."""
+"""What is given as an argument, numbers and labels: what makes no sense is refused in words."""
 
 import math
 import operator
 from typing import Any
 
-__all__ = ["is_finite", "positive", "whole"]
+import torch
+from torch import Tensor
+
+__all__ = ["classes", "is_finite", "pairs", "positive", "whole"]
 
 
 def whole(who: str, name: str, value: Any, least: int = 1) -> int:
@@ -18,10 +21,9 @@ def whole(who: str, name: str, value: Any, least: int = 1) -> int:
         Traceback (most recent call last):
         ValueError: fit expects a whole number for epochs; got 1.5.
     """
-    try:
-        number = operator.index(None if isinstance(value, bool) else value)
-    except TypeError:
-        raise ValueError(f"{who} expects a whole number for {name}; got {value!r}.") from None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{who} expects a whole number for {name}; got {value!r}.")
+    number = operator.index(value)
     if number < least:
         raise ValueError(f"{who} expects {name} of at least {least}; got {number}.")
     return number
@@ -53,3 +55,64 @@ def positive(who: str, name: str, value: Any) -> None:
     """
     if not (is_finite(value) and value > 0):
         raise ValueError(f"{who} expects a positive, finite number for {name}; got {value!r}.")
+
+
+def pairs(who: str, which: str, images: Any, labels: Any) -> None:
+    """Let tensors of one length pass; ``which`` images they are is said where they are not.
+
+    Raises:
+        ValueError: in the name of ``who``.
+
+    Example:
+        >>> pairs("fit", "test ", torch.zeros(3, 5), torch.zeros(2))
+        Traceback (most recent call last):
+        ValueError: fit expects a label for each test image; got 3 images and 2 labels.
+    """
+    if not (isinstance(images, Tensor) and isinstance(labels, Tensor)):
+        kinds = f"{type(images).__name__} and {type(labels).__name__}"
+        raise ValueError(f"{who} expects tensors of {which}images and labels; got {kinds}.")
+    if images.ndim == 0 or labels.ndim == 0 or len(images) != len(labels):
+        counts = [len(x) if x.ndim else "no" for x in (images, labels)]
+        raise ValueError(
+            f"{who} expects a label for each {which}image; got {counts[0]} images and "
+            f"{counts[1]} labels."
+        )
+
+
+def classes(
+    who: str, asked: str, outputs: Any, labels: Tensor, entropy: bool, ignored: int | None = None
+) -> None:
+    """Let labels pass that are classes for which the outputs of a model hold a score.
+
+    Args:
+        who: asks.
+        asked: what the labels are for.
+        outputs: of a batch, shape (N, K, ...).
+        labels: of all images, shape (M, ...).
+        entropy: whether torch's cross entropy, too, is to take them.
+        ignored: the number that is no class and means no label.
+
+    Raises:
+        ValueError: in the name of ``who``.
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
+        got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs)
+        raise ValueError(f"{who} expects scores (N, K, ...) for {asked}; the model put out {got}.")
+    shape, count = (len(labels), *outputs.shape[2:]), outputs.shape[1]
+    kept = labels if ignored is None else labels[labels != ignored]
+    if labels.shape != shape or not _are_whole(labels.dtype, entropy):
+        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
+    elif kept.numel() and not 0 <= kept.min() <= kept.max() < count:
+        got = f"numbers from {kept.min()} to {kept.max()}"
+    else:
+        return
+    raise ValueError(
+        f"{who} expects labels from 0 to {count - 1} for {asked}, as the model has {count} scores, "
+        f"int64 of shape {shape}; got {got}. For targets of another kind give loss= and metric=."
+    )
+
+
+def _are_whole(dtype: torch.dtype, entropy: bool) -> bool:
+    if entropy:
+        return dtype in (torch.int64, torch.uint8)
+    return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import positive, whole
+from .checks import classes, pairs, positive, whole
 from .data import ImageData
 
 __all__ = ["History", "accuracy", "evaluate", "fit"]
@@ -132,7 +132,7 @@ def evaluate(
         >>> accuracy
         1.0
     """
-    _expect_pairs("evaluate", "", images, labels)
+    pairs("evaluate", "", images, labels)
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none.")
     batch_size = whole("evaluate", "batch_size", batch_size)
@@ -271,56 +271,23 @@ def _expect_data(data: Any) -> int:
             f"fit expects ImageData, four tensors to draw batches from; got {type(data).__name__}. "
             f"Make it of what a Dataset or DataLoader holds: ImageData({', '.join(names)}, source)."
         )
-    _expect_pairs("fit", "training ", *found[:2])
-    _expect_pairs("fit", "test ", *found[2:])
+    pairs("fit", "training ", *found[:2])
+    pairs("fit", "test ", *found[2:])
     if len(data.test_images) == 0:
         raise ValueError("fit expects at least one test image; got none.")
     return len(data.train_images)
 
 
-def _expect_pairs(who: str, which: str, images: Any, labels: Any) -> None:
-    if not (isinstance(images, Tensor) and isinstance(labels, Tensor)):
-        kinds = f"{type(images).__name__} and {type(labels).__name__}"
-        raise ValueError(f"{who} expects tensors of images and labels; got {kinds}.")
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{who} expects a label for each {which}image; got {len(images)} images and "
-            f"{len(labels)} labels."
-        )
-
-
 def _expect_classes(
     who: str, outputs: Any, labels: Tensor, loss: Compare, metric: Compare | None
 ) -> None:
-    """Where accuracy or cross entropy is asked for: the labels are classes that have a score."""
+    """Where accuracy or cross entropy is asked for: labels are classes that have a score."""
     entropy = loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
     if metric is accuracy:
-        asked, kept = "accuracy", labels
-    elif entropy and not labels.is_floating_point():  # else they are probabilities of the classes
-        asked, kept = "cross entropy", labels[labels != getattr(loss, "ignore_index", -100)]
-    else:
-        return
-    if not isinstance(outputs, Tensor) or outputs.ndim < 2:
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise ValueError(f"{who} expects scores (N, K, ...) for {asked}; the model put out {got}.")
-    shape, classes = (len(labels), *outputs.shape[2:]), outputs.shape[1]
-    if labels.shape != shape or not _are_whole(labels.dtype, entropy):
-        got = f"{labels.dtype} of shape {tuple(labels.shape)}"
-    elif kept.numel() and not 0 <= kept.min() <= kept.max() < classes:
-        got = f"numbers from {kept.min()} to {kept.max()}"
-    else:
-        return
-    raise ValueError(
-        f"{who} expects labels from 0 to {classes - 1} for {asked}, one for each of the model's "
-        f"{classes} scores, int64 of shape {shape}; got {got}. "
-        "For targets of another kind give loss= and metric=."
-    )
-
-
-def _are_whole(dtype: torch.dtype, entropy: bool) -> bool:
-    if entropy:  # torch's takes these
-        return dtype in (torch.int64, torch.uint8)
-    return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
+        classes(who, "accuracy", outputs, labels, entropy)
+    elif entropy and not labels.is_floating_point():  # else they are probabilities of classes
+        ignored = getattr(loss, "ignore_index", -100)
+        classes(who, "cross entropy", outputs, labels, entropy, ignored)
 
 
 def _checking(loss: Compare, metric: Compare | None, data: ImageData, history: History) -> Compare:
@@ -411,8 +378,8 @@ def _trainer(
 ) -> Callable[[Tensor], float]:
     """One update of the parameters on a batch. It returns the loss of the batch before it."""
     frozen = _frozen(model)
-    closure_of = inspect.signature(optimizer.step).parameters.get("closure")
-    asks = closure_of is not None and closure_of.default is inspect.Parameter.empty  # as LBFGS
+    closures = inspect.signature(optimizer.step).parameters.get("closure")
+    asks = closures is not None and closures.default is inspect.Parameter.empty  # as LBFGS does
 
     def update(batch: Tensor) -> float:
         batch = batch.to(data.train_images.device)
@@ -427,7 +394,7 @@ def _trainer(
             return value
 
         if asks:
-            value = optimizer.step(closure)  # of the first time it asks
+            value: Any = optimizer.step(closure)  # type: ignore[arg-type]  # when it first asks
         else:
             value = closure()
             optimizer.step()

@@ -61,7 +61,8 @@ class MLP(nn.Sequential):
         if isinstance(norm, str):
             if norm not in NORMS:
                 raise ValueError(f"MLP knows no norm {norm!r}. Known ones: {', '.join(NORMS)}.")
-            norm, linear = NORMS[norm].factory, linear or NORMS[norm].linear
+            entry = NORMS[norm]
+            norm, linear = entry.factory, linear or entry.linear
         elif norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
             raise ValueError(
                 "MLP expects the name of a norm, or what makes one from a number of features, such "
@@ -104,7 +105,7 @@ def init_normal_(
     References:
         Glorot and Bengio 2010, equation 12 (its variance); He et al. 2015, equation 10.
     """
-    if std not in ("kaiming", "xavier") and not (is_finite(std) and std > 0):
+    if std not in ("kaiming", "xavier") and not (is_finite(std) and float(std) > 0):
         raise ValueError(
             f'init_normal_ expects a positive std, "kaiming" or "xavier"; got {std!r}.'
         )
