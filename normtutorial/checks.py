@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["classes", "is_finite", "pairs", "positive", "whole"]
+__all__ = ["classes", "is_finite", "pairs", "positive", "whole", "whole_data"]
 
 
 def whole(who: str, name: str, value: Any, least: int = 1) -> int:
@@ -42,8 +42,8 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def positive(who: str, name: str, value: Any) -> None:
-    """Let a finite number above 0 pass.
+def positive(who: str, name: str, value: Any) -> float:
+    """``value``, a finite number above 0.
 
     Raises:
         ValueError: in the name of ``who`` asks for ``name``.
@@ -55,6 +55,7 @@ def positive(who: str, name: str, value: Any) -> None:
     """
     if not (is_finite(value) and value > 0):
         raise ValueError(f"{who} expects a positive, finite number for {name}; got {value!r}.")
+    return float(value)
 
 
 def pairs(who: str, which: str, images: Any, labels: Any) -> None:
@@ -77,6 +78,26 @@ def pairs(who: str, which: str, images: Any, labels: Any) -> None:
             f"{who} expects a label for each {which}image; got {counts[0]} images and "
             f"{counts[1]} labels."
         )
+
+
+def whole_data(who: str, data: Any) -> int:
+    """The number of training images, if there are four tensors, of images and their labels.
+
+    Raises:
+        ValueError: in the name of ``who``.
+    """
+    names = "train_images", "train_labels", "test_images", "test_labels"
+    found = [getattr(data, name, None) for name in names]
+    if not all(isinstance(tensor, Tensor) for tensor in found):
+        raise ValueError(
+            f"{who} expects ImageData, four tensors to draw from; got {type(data).__name__}. "
+            f"Make it of what a Dataset or DataLoader holds: ImageData({', '.join(names)}, source)."
+        )
+    pairs(who, "training ", *found[:2])
+    pairs(who, "test ", *found[2:])
+    if len(data.test_images) == 0:
+        raise ValueError(f"{who} expects at least one test image; got none.")
+    return len(data.train_images)
 
 
 def classes(

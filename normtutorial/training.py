@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import classes, pairs, positive, whole
+from .checks import classes, pairs, positive, whole, whole_data
 from .data import ImageData
 
 __all__ = ["History", "accuracy", "evaluate", "fit"]
@@ -227,7 +227,8 @@ def fit(
         >>> len(history.train_loss), history.eval_steps
         (12, [4, 8, 12])
     """
-    n = _expect_data(data)
+    n = whole_data("fit", data)
+    batch_size = whole("fit", "batch_size", batch_size)
     total, evaluate_every = _schedule(n, epochs, steps, batch_size, evaluate_every)
     seed = whole("fit", "seed", seed, least=0)
     optimizer = _optimizer(model, optimizer, lr)
@@ -262,22 +263,6 @@ def fit(
     return history
 
 
-def _expect_data(data: Any) -> int:
-    """The number of training images."""
-    names = "train_images", "train_labels", "test_images", "test_labels"
-    found = [getattr(data, name, None) for name in names]
-    if not all(isinstance(tensor, Tensor) for tensor in found):
-        raise ValueError(
-            f"fit expects ImageData, four tensors to draw batches from; got {type(data).__name__}. "
-            f"Make it of what a Dataset or DataLoader holds: ImageData({', '.join(names)}, source)."
-        )
-    pairs("fit", "training ", *found[:2])
-    pairs("fit", "test ", *found[2:])
-    if len(data.test_images) == 0:
-        raise ValueError("fit expects at least one test image; got none.")
-    return len(data.train_images)
-
-
 def _expect_classes(
     who: str, outputs: Any, labels: Tensor, loss: Compare, metric: Compare | None
 ) -> None:
@@ -306,7 +291,7 @@ def _optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer | None, lr: float
 ) -> torch.optim.Optimizer:
     """The one that is given, or Adam; either has something to train."""
-    positive("fit", "lr", lr)
+    lr = positive("fit", "lr", lr)
     given = [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
     parameters = given or list(model.parameters())
     if not any(p.requires_grad for p in parameters):
@@ -336,8 +321,7 @@ def _schedule(
     """Steps in all, and from one evaluation to the next."""
     if (epochs is None) == (steps is None):
         raise ValueError("fit expects either epochs or steps: give exactly one of them.")
-    numbers = dict(epochs=epochs, steps=steps, batch_size=batch_size, evaluate_every=every)
-    for name, value in numbers.items():
+    for name, value in dict(epochs=epochs, steps=steps, evaluate_every=every).items():
         if value is not None:
             whole("fit", name, value)
     if images < min(batch_size, 2):

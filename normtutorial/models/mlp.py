@@ -1,5 +1,6 @@
 """The multilayer perceptron, and how the weights of a network are drawn."""
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -51,13 +52,13 @@ class MLP(nn.Sequential):
         linear: Callable[[int, int], nn.Module] | None = None,
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
+        for width in widths:
+            whole("MLP", "each width", width, least=-sys.maxsize)
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(
                 f"MLP expects the widths from input to output, at least two and all positive; got "
                 f"{tuple(widths)}."
             )
-        for width in widths:
-            whole("MLP", "each width", width)
         if isinstance(norm, str):
             if norm not in NORMS:
                 raise ValueError(f"MLP knows no norm {norm!r}. Known ones: {', '.join(NORMS)}.")
