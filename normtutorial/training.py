@@ -179,10 +179,10 @@ def fit(
     reported on; it chooses nothing. On one machine and number of threads, the same seed gives the
     same bits.
 
-    What was frozen before stays as it was: a module without a parameter that requires a gradient,
-    and one that was put into eval mode, run in eval mode, so that their running statistics stay,
-    too. Only where all of the model is in eval mode, as a network is that was loaded or evaluated,
-    is it put into training mode.
+    What was frozen before stays as it was. A module that was put into eval mode runs in eval mode,
+    and so does one whose parameters require no gradient, all of them, so that its running
+    statistics stay, too. Only where all of the model is in eval mode, as a network is that was
+    loaded or evaluated, is it put into training mode.
 
     Args:
         model: images to outputs, on the data's device; also a compiled one. It is called, so its

@@ -312,8 +312,11 @@ def test_a_named_module_that_is_not_called_is_named_in_the_first_pass():
 
 
 def test_of_what_is_not_named_something_has_to_be_called():
-    model, x = Partial(), torch.randn(4, 3)
-    model.forward = lambda x: F.linear(x, model.taken.weight)
+    class Taken(Partial):
+        def forward(self, x):
+            return F.linear(x, self.taken.weight)
+
+    model, x = Taken(), torch.randn(4, 3)
     message = "did not call 'used', 'taken'"
     with ActivationProbe(model), pytest.raises(ValueError, match=message):
         model(x)
@@ -495,6 +498,17 @@ def test_units_follow_their_layers_through_a_network_of_both_kinds():
     expected = {"conv": 6, "relu1": 6, "swap": 6, "linear": 5, "relu2": 5, "scores": 3}
     assert widths(Patches(), torch.randn(2, 1, 6, 8)) == expected  # 12 patches
     assert widths(Patches(), torch.randn(2, 1, 6, 8), layers=["relu2"]) == {"relu2": 5}
+
+
+def test_units_are_where_as_many_are_as_the_layer_says():
+    class LayerNorm2d(nn.LayerNorm):  # as in ConvNeXt
+        def forward(self, x):
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    model = nn.Sequential(nn.Conv2d(1, 6, 1), LayerNorm2d(6), nn.ReLU(), nn.PixelUnshuffle(2))
+    assert widths(model, torch.randn(2, 1, 4, 8)) == {"0": 6, "1": 6, "2": 6, "3": 24}
+    both_ways = nn.LSTM(3, 5, bidirectional=True, batch_first=True)
+    assert widths(both_ways, torch.randn(2, 5, 3), torch.randn(2, 10, 3)) == {"": 10}
 
 
 def test_without_a_layer_before_it_units_are_in_dim_1():

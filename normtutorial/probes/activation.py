@@ -24,7 +24,7 @@ from .hooks import (
     leaves,
     named_modules,
 )
-from .outputs import dim_after, is_real, tensors, unit_dim
+from .outputs import Units, is_real, tensors, unit_dim, units
 from .quantiles import percentiles
 from .records import ActivationRecord
 
@@ -103,7 +103,7 @@ class ActivationProbe(Probe):
         self.unit_dim = unit_dim
         self.edges = torch.linspace(low, high, bins + 1)
         self._named = layers is not None
-        self._units: tuple[int, int] | None = None  # their dim and number in the layer before
+        self._units: Units | None = None  # of the last layer that says which they are
         self._seen: dict[str, Row] = {}  # in the current pass
         self._calls: Counter[str] = Counter()
 
@@ -117,32 +117,32 @@ class ActivationProbe(Probe):
         return self._all(ActivationRecord, edges=self.edges.clone())
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        own = {module: unit_dim(module) for module in leaves(self.model).values()}
-        for module, dim in own.items():
-            if dim is not None and module not in self.modules.values():
-                yield module.register_forward_hook(partial(self._follow, dim))
+        known = {module: units(module) for module in leaves(self.model).values()}
+        for module, own in known.items():
+            if own:
+                yield module.register_forward_hook(partial(self._follow, own))
         for name, module in self.modules.items():
-            yield module.register_forward_hook(partial(self._see, name, own.get(module)))
+            yield module.register_forward_hook(partial(self._see, name))
         yield self.model.register_forward_hook(self._complete)
 
-    def _follow(self, dim: int | None, module: nn.Module, args: Any, output: Any) -> None:
-        """Remember where a layer has its units, for what is called after it."""
+    def _follow(self, own: Units, module: nn.Module, args: Any, output: Any) -> None:
+        """Remember which are the units of a layer, also for what is called after it."""
         for x in tensors(output).values():
-            if dim is not None and x.ndim > 1:
+            if x.ndim > 1:
+                dim = unit_dim(x, own)
                 self._units = dim, x.shape[dim]
 
-    def _see(self, name: str, dim: int | None, module: nn.Module, args: Any, output: Any) -> None:
+    def _see(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         if self._current is None or in_backward():
             return
-        self._follow(dim, module, args, output)
         call = call_name(name, self._calls)
         found = {end: x for end, x in tensors(output).items() if is_real(x)}
         if self._named and not found:
             raise _no_tensor("ActivationProbe", call, output)
         for end, x in found.items():
             if x.numel() > 0:
-                units = self._by_unit(call + end, x.detach(), dim)
-                self._seen[call + end] = _summary(module, units, self.edges)
+                by_unit = self._by_unit(call + end, x.detach())
+                self._seen[call + end] = _summary(module, by_unit, self.edges)
 
     def _complete(self, model: nn.Module, args: Any, output: Any) -> None:
         if self._current is not None and not in_backward():
@@ -154,19 +154,17 @@ class ActivationProbe(Probe):
     def _end(self, complete: bool) -> None:
         self._current, self._seen, self._calls, self._units = None, {}, Counter(), None
 
-    def _by_unit(self, call: str, x: Tensor, dim: int | None) -> Tensor:
+    def _by_unit(self, call: str, x: Tensor) -> Tensor:
         """(U, samples) in float32."""
-        shape = tuple(x.shape)
+        shape, dim = tuple(x.shape), self.unit_dim
         if x.ndim < 2:
             x, dim = x.reshape(1, -1), 0
-        elif self.unit_dim is not None:
-            dim = self.unit_dim
         elif dim is None:
-            dim = dim_after(x, self._units)
+            dim = unit_dim(x, self._units)
         rows = self._rows.get(call)
-        units = len(rows[0]["mean"]) if rows else None
-        if not -x.ndim <= dim < x.ndim or units not in (None, x.shape[dim]):
-            wanted = f"units in dim {dim}" if units is None else f"{units} units as before"
+        before = len(rows[0]["mean"]) if rows else None
+        if not -x.ndim <= dim < x.ndim or before not in (None, x.shape[dim]):
+            wanted = f"units in dim {dim}" if before is None else f"{before} units as before"
             raise ValueError(
                 f"ActivationProbe expects {wanted}; {call!r} put out {shape}. "
                 f"Choose another unit_dim than {dim}, or name the layers to record."

@@ -20,7 +20,7 @@ class GradientProbe(Probe):
     when the next forward pass in training mode begins, or on leaving; a step that an error cuts
     short is dropped. So one step is one forward pass; with several passes for one step, the
     updates of the recorded ones are partly zero. Passes are counted as by
-    :class:`ActivationProbe`.
+    :class:`ActivationProbe`, and compiled code runs uncompiled meanwhile, too.
 
     Args:
         model: any module. Its parameters that require a gradient on entering are recorded.
@@ -28,6 +28,9 @@ class GradientProbe(Probe):
 
     Attributes:
         passes: the recorded ones, counted from 0.
+
+    Raises:
+        ValueError: ``every`` out of bounds; on entering, if no parameter requires a gradient.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Units = tuple[int, int | None]  # their dim, and their number where it is known
+
 FIRST = ("num_features", "num_channels", "out_channels")  # (N, C, *): batch norm, convolutions
-LAST = ("out_features", "normalized_shape", "embedding_dim", "embed_dim", "hidden_size")  # (*, D)
+LAST = ("out_features", "embedding_dim", "embed_dim")  # (*, D): linear layers, attention
 
 
 def tensors(output: Any) -> dict[str, Tensor]:
@@ -32,31 +34,40 @@ def is_real(x: Tensor) -> bool:
     return not (x.is_complex() or x.is_nested or x.layout != torch.strided)
 
 
-def unit_dim(module: nn.Module) -> int | None:
-    """The dim of the units, by the attributes of a layer; None where they do not say.
+def units(layer: nn.Module) -> Units | None:
+    """Dim and number of the units that a layer puts out, by its attributes; None if it has none.
 
     Example:
-        >>> [unit_dim(m) for m in (nn.Conv1d(3, 4, 1), nn.Linear(3, 4), nn.ReLU())]
-        [1, -1, None]
+        >>> [units(m) for m in (nn.Conv1d(3, 4, 1), nn.Linear(3, 4), nn.LSTM(3, 4), nn.ReLU())]
+        [(1, 4), (-1, 4), (-1, None), None]
     """
-    if any(hasattr(module, name) for name in FIRST):
-        return 1
-    normalized: Any = getattr(module, "normalized_shape", (0,))
-    if len(normalized) > 1:  # positions among them, as in (C, H, W)
-        return None
-    return -1 if any(hasattr(module, name) for name in LAST) else None
+    for dim, names in (1, FIRST), (-1, LAST):
+        for name in names:
+            if hasattr(layer, name):
+                return dim, getattr(layer, name)
+    normalized: Any = getattr(layer, "normalized_shape", ())
+    if len(normalized) == 1:  # else there are positions among them, as in (C, H, W)
+        return -1, normalized[0]
+    return (-1, None) if hasattr(layer, "hidden_size") else None  # twice as many, if both ways
 
 
-def dim_after(x: Tensor, before: tuple[int, int] | None) -> int:
-    """The dim of the units of what does not say, such as a ReLU or a block.
+def unit_dim(x: Tensor, known: Units | None) -> int:
+    """The dim of ``x``, of two or more, that holds the units.
 
     Args:
-        x: what it put out, of two or more dims.
-        before: the dim and the number of the units of the last layer before it that does say. Units
-            are looked for in that dim, then where as many are: a block may swap its dims.
+        x: what a module put out.
+        known: of the module itself or, where it does not say, of the last one before it that does.
+            Units are looked for in the dim that is said, then where as many are: a block may swap
+            its dims, and a layer norm of images may have its features in dim 1.
+
+    Example:
+        >>> unit_dim(torch.ones(8, 5, 4), (-1, 4)), unit_dim(torch.ones(8, 4, 5), (-1, 4))
+        (-1, 1)
     """
-    if before is None:
-        return 1
-    dim, units = before
-    dims = [d for d in (dim, -1 if dim == 1 else 1) if x.shape[d] == units]
-    return dims[0] if dims else dim if x.ndim <= 3 else 1
+    dim, number = known or (1, None)
+    other = -1 if dim == 1 else 1
+    if number is None or x.shape[dim] == number:
+        return dim
+    if x.shape[other] == number:
+        return other
+    return dim if x.ndim <= 3 else 1
