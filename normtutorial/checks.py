@@ -10,8 +10,8 @@ from torch import Tensor
 __all__ = ["classes", "is_finite", "pairs", "positive", "whole", "whole_data"]
 
 
-def whole(who: str, name: str, value: Any, least: int = 1) -> int:
-    """``value``, a whole number from ``least`` on; ``True`` and 2.0 are none.
+def whole(who: str, name: str, value: Any, least: int | None = 1) -> int:
+    """``value``, a whole number, from ``least`` on if there is one; ``True`` and 2.0 are none.
 
     Raises:
         ValueError: in the name of ``who`` asks for ``name``.
@@ -24,7 +24,7 @@ def whole(who: str, name: str, value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ValueError(f"{who} expects a whole number for {name}; got {value!r}.")
     number = operator.index(value)
-    if number < least:
+    if least is not None and number < least:
         raise ValueError(f"{who} expects {name} of at least {least}; got {number}.")
     return number
 

@@ -1,6 +1,5 @@
 """The multilayer perceptron, and how the weights of a network are drawn."""
 
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -53,7 +52,7 @@ class MLP(nn.Sequential):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         for width in widths:
-            whole("MLP", "each width", width, least=-sys.maxsize)
+            whole("MLP", "each width", width, least=None)
         if len(widths) < 2 or min(widths) < 1:
             raise ValueError(
                 f"MLP expects the widths from input to output, at least two and all positive; got "

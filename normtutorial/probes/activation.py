@@ -1,7 +1,6 @@
 """What modules put out: recorded while a model trains, or caught in a single pass."""
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -98,7 +97,7 @@ class ActivationProbe(Probe):
         if not (is_finite(low) and is_finite(high) and low < high):
             raise ValueError(f"ActivationProbe expects a finite range (low, high); got {range}.")
         if unit_dim is not None:
-            whole("ActivationProbe", "unit_dim", unit_dim, least=-sys.maxsize)
+            whole("ActivationProbe", "unit_dim", unit_dim, least=None)
         self.modules = named_modules(self.model, layers)
         self.unit_dim = unit_dim
         self.edges = torch.linspace(low, high, bins + 1)
