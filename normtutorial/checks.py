@@ -107,7 +107,7 @@ def classes(
 
     Args:
         who: asks.
-        asked: what the labels are for.
+        asked: what for, if not for ``who`` itself.
         outputs: of a batch, shape (N, K, ...).
         labels: of all images, shape (M, ...).
         entropy: whether torch's cross entropy, too, is to take them.
@@ -116,9 +116,10 @@ def classes(
     Raises:
         ValueError: in the name of ``who``.
     """
+    purpose = f" for {asked}" if asked else ""
     if not isinstance(outputs, Tensor) or outputs.ndim < 2:
         got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs)
-        raise ValueError(f"{who} expects scores (N, K, ...) for {asked}; the model put out {got}.")
+        raise ValueError(f"{who} expects scores (N, K, ...){purpose}; the model put out {got}.")
     shape, count = (len(labels), *outputs.shape[2:]), outputs.shape[1]
     kept = labels if ignored is None else labels[labels != ignored]
     if labels.shape != shape or not _are_whole(labels.dtype, entropy):
@@ -127,9 +128,10 @@ def classes(
         got = f"numbers from {kept.min()} to {kept.max()}"
     else:
         return
+    way_out = " For targets of another kind give loss= and metric=." if asked else ""
     raise ValueError(
-        f"{who} expects labels from 0 to {count - 1} for {asked}, as the model has {count} scores, "
-        f"int64 of shape {shape}; got {got}. For targets of another kind give loss= and metric=."
+        f"{who} expects labels from 0 to {count - 1}{purpose}, as there are {count} scores, int64 "
+        f"of shape {shape}; got {got}.{way_out}"
     )
 
 

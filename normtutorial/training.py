@@ -90,10 +90,14 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Of the labels' shape, bool.
 
+    Raises:
+        ValueError: labels that are no classes, whole numbers from 0 to K - 1.
+
     Example:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([1, 1]))
         tensor([False,  True])
     """
+    classes("accuracy", "", logits, labels, entropy=False)
     return logits.argmax(1) == labels
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import toy
 from normtutorial import MLP, BatchNorm, History, ImageData, evaluate, fit
+from normtutorial.training import accuracy
 
 
 def model(seed: int = 0, norm=None) -> MLP:
@@ -918,3 +919,19 @@ def test_accuracy_alone_takes_any_whole_numbers():
 
     data = replace(toy(), train_labels=toy().train_labels.int())
     assert len(fit(model(), data, steps=1, loss=error).train_loss) == 1
+
+
+@pytest.mark.parametrize(
+    "labels, got",
+    [
+        (torch.arange(3)[:, None], r"shape \(3, 1\)"),  # would be compared with all of them
+        (torch.arange(3.0), "float32"),
+        (torch.arange(3) + 1, "from 1 to 3"),
+    ],
+    ids=["column", "floats", "from one on"],
+)
+def test_accuracy_is_that_of_classes(labels, got):
+    with pytest.raises(
+        ValueError, match=rf"accuracy expects labels from 0 to 2, as .* got .*{got}"
+    ):
+        accuracy(torch.eye(3), labels)
