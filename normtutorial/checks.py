@@ -21,7 +21,7 @@ def whole(who: str, name: str, value: Any, least: int | None = 1) -> int:
         Traceback (most recent call last):
         ValueError: fit expects a whole number for epochs; got 1.5.
     """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if _is_bool(value) or not hasattr(value, "__index__"):
         raise ValueError(f"{who} expects a whole number for {name}; got {value!r}.")
     number = operator.index(value)
     if least is not None and number < least:
@@ -37,8 +37,8 @@ def is_finite(value: Any) -> bool:
         [True, True, False, False, False, False]
     """
     try:
-        return not isinstance(value, (bool, str)) and math.isfinite(value)
-    except (TypeError, ValueError, RuntimeError):  # such as a tensor of several numbers
+        return not _is_bool(value) and not isinstance(value, str) and math.isfinite(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # such as several numbers
         return False
 
 
@@ -56,6 +56,11 @@ def positive(who: str, name: str, value: Any) -> float:
     if not (is_finite(value) and value > 0):
         raise ValueError(f"{who} expects a positive, finite number for {name}; got {value!r}.")
     return float(value)
+
+
+def _is_bool(value: Any) -> bool:
+    """Whether it is one of Python, numpy or torch: they count as 0 and 1 where numbers do."""
+    return isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool")
 
 
 def pairs(who: str, which: str, images: Any, labels: Any) -> None:
