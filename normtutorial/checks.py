@@ -21,9 +21,12 @@ def whole(who: str, name: str, value: Any, least: int | None = 1) -> int:
         Traceback (most recent call last):
         ValueError: fit expects a whole number for epochs; got 1.5.
     """
-    if _is_bool(value) or not hasattr(value, "__index__"):
+    try:
+        number = None if _is_bool(value) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
         raise ValueError(f"{who} expects a whole number for {name}; got {value!r}.")
-    number = operator.index(value)
     if least is not None and number < least:
         raise ValueError(f"{who} expects {name} of at least {least}; got {number}.")
     return number

@@ -17,7 +17,7 @@ def test_a_whole_number_of_any_kind_becomes_one_of_python(value):
 
 @pytest.mark.parametrize(
     "value",
-    [3.0, "3", None, True, np.True_, torch.tensor(True), np.float64(3), math.nan, [3]],
+    [3.0, "3", None, True, np.True_, torch.tensor(True), torch.tensor(3.0), np.float64(3), [3]],
     ids=repr,
 )
 def test_what_is_no_whole_number_is_named(value):

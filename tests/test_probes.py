@@ -384,6 +384,8 @@ def test_records_of_a_probe_that_saw_nothing_say_what_to_do(kind):
         ({"range": (1, 1)}, r"finite range \(low, high\); got \(1, 1\)"),
         ({"range": (0, math.inf)}, "finite range"),
         ({"range": (False, True)}, "finite range"),
+        ({"range": (1, 2, 3)}, r"finite range \(low, high\); got \(1, 2, 3\)"),
+        ({"range": 4}, r"finite range \(low, high\); got 4"),
         ({"every": 1.5}, "whole number for every; got 1.5"),
         ({"every": True}, "whole number for every; got True"),
         ({"bins": 2.0}, "whole number for bins; got 2.0"),

@@ -93,7 +93,7 @@ class ActivationProbe(Probe):
     ) -> None:
         super().__init__(model, every)
         whole("ActivationProbe", "bins", bins)
-        low, high = range
+        low, high = range if isinstance(range, Sequence) and len(range) == 2 else (None, None)
         if not (is_finite(low) and is_finite(high) and low < high):
             raise ValueError(f"ActivationProbe expects a finite range (low, high); got {range}.")
         if unit_dim is not None:
