@@ -232,9 +232,8 @@ def fit(
         (12, [4, 8, 12])
     """
     n = whole_data("fit", data)
-    batch_size = whole("fit", "batch_size", batch_size)
+    batch_size, seed = whole("fit", "batch_size", batch_size), whole("fit", "seed", seed, least=0)
     total, evaluate_every = _schedule(n, epochs, steps, batch_size, evaluate_every)
-    seed = whole("fit", "seed", seed, least=0)
     optimizer = _optimizer(model, optimizer, lr)
     history = _begun(history, metric)
     update = _trainer(model, optimizer, _checking(loss, metric, data, history), data)
@@ -246,9 +245,7 @@ def fit(
         try:
             batches = islice(_batches(n, batch_size, seed), total)
             for step, (epoch, batch) in enumerate(batches, start=1):
-                started = time.perf_counter()
-                value = update(batch)
-                _add_step(history, epoch, value, time.perf_counter() - started)
+                _add_step(history, epoch, *update(batch))
                 if step % evaluate_every == 0 or step == total or history.diverged:
                     test = data.test_images, data.test_labels
                     scores = evaluate(model, *test, loss=loss, metric=metric)
@@ -363,13 +360,14 @@ def _batches(images: int, batch_size: int, seed: int) -> Iterator[tuple[int, Ten
 
 def _trainer(
     model: nn.Module, optimizer: torch.optim.Optimizer, loss: Compare, data: ImageData
-) -> Callable[[Tensor], float]:
-    """One update of the parameters on a batch. It returns the loss of the batch before it."""
+) -> Callable[[Tensor], tuple[float, float]]:
+    """One update of the parameters on a batch: the batch's loss before it, and its seconds."""
     frozen = _frozen(model)
     closures = inspect.signature(optimizer.step).parameters.get("closure")
     asks = closures is not None and closures.default is inspect.Parameter.empty  # as LBFGS does
 
-    def update(batch: Tensor) -> float:
+    def update(batch: Tensor) -> tuple[float, float]:
+        started = time.perf_counter()
         batch = batch.to(data.train_images.device)
         model.train()
         for module in frozen:
@@ -386,7 +384,7 @@ def _trainer(
         else:
             value = closure()
             optimizer.step()
-        return value.item()
+        return value.item(), time.perf_counter() - started
 
     return update
 
