@@ -1,5 +1,6 @@
 """Weight norm: what acts on the weights of a layer, not on its activations."""
 
+from collections import Counter
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from . import functional as NF
+from .runtime import uncompiled
 
 __all__ = ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
 
@@ -183,23 +185,28 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
     What batch norm does in every step, this does once.
 
     Args:
-        model: its :class:`WeightNormLinear` layers are changed in place; all need a bias.
+        model: its :class:`WeightNormLinear` layers are changed in place; all need a bias, and each
+            is called once. After an error the model is as it was.
         x: one batch of inputs, shape :math:`(N, *)`.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: no such layer, no bias, or a unit that gives one value for all of ``x``.
+        ValueError: no such layer, no bias, a unit that gives one value for all of ``x``, or a layer
+            that is called never, several times, or with the parameters of another one.
 
     References:
         Salimans and Kingma 2016, section 3, equations 5 and 6.
     """
-    layers = [m for m in model.modules() if isinstance(m, WeightNormLinear)]
-    if not layers or any(layer.bias is None for layer in layers):
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, WeightNormLinear)}
+    if not layers or any(layer.bias is None for layer in layers.values()):
         raise ValueError("data_dependent_init_ expects WeightNormLinear layers, each with a bias.")
+    calls = Counter[int]()  # of each parameter
 
     def rescale(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+        calls.update(map(id, layer.parameters()))
+        _expect_one_call(layers, calls, at_least=0)
         var, mean = torch.var_mean(output.flatten(0, -2), dim=0, correction=0)
         if not (var > 0).all():
             raise ValueError(
@@ -211,8 +218,27 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
         layer.bias.sub_(mean).div_(std)
         return (output - mean) / std
 
-    with ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(layer.register_forward_hook(rescale))
-        model(x)
+    before = [(tensor, tensor.clone()) for tensor in [*model.parameters(), *model.buffers()]]
+    try:
+        with uncompiled(), ExitStack() as hooks:
+            for layer in layers.values():
+                hooks.enter_context(layer.register_forward_hook(rescale))
+            model(x)
+        _expect_one_call(layers, calls, at_least=1)
+    except BaseException:
+        for tensor, value in before:
+            tensor.copy_(value)
+        raise
     return model
+
+
+def _expect_one_call(layers: dict[str, Any], calls: Counter[int], at_least: int) -> None:
+    for name, layer in layers.items():
+        counts = [calls[id(parameter)] for parameter in layer.parameters()]
+        if not at_least <= min(counts) <= max(counts) <= 1:
+            often = "more than once: no scale and shift fit both" if max(counts) > 1 else "never"
+            raise ValueError(
+                "data_dependent_init_ expects every WeightNormLinear to be called once; "
+                f"{name!r}, or a layer with its parameters, is called {often}. The model is as it "
+                "was."
+            )
