@@ -163,7 +163,7 @@ def fit(
     evaluate_every: int | None = None,
     on_evaluation: Callable[[History], None] | None = None,
     history: History | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> History:
     """Train ``model``, by default to classify, by cross entropy.
 
@@ -191,7 +191,8 @@ def fit(
         on_evaluation: called with the history after each evaluation.
         history: an empty one to fill, so that the caller has the record of a run that an error
             ends. None makes one.
-        progress: show a bar, in a terminal or a live notebook. ``$TQDM_DISABLE=1`` never shows one.
+        progress: show a bar, in a terminal or a live notebook; a string stands before it.
+            ``$TQDM_DISABLE=1`` never shows one.
 
     Returns:
         The :class:`History`. A loss that is no longer finite ends the run (``diverged``), and so
@@ -318,7 +319,7 @@ def _add_evaluation(history: History, step: int, loss: float, metric: float) -> 
     history.test_metric.append(metric)
 
 
-def _progress_bar(total: int, wanted: bool) -> Any:
+def _progress_bar(total: int, wanted: bool | str) -> Any:
     """A tqdm bar: of text in a terminal, a widget in a live notebook, none where nobody looks."""
     live = "ipykernel" in sys.modules
     if live and find_spec("ipywidgets"):  # without it, tqdm.auto complains
@@ -326,4 +327,5 @@ def _progress_bar(total: int, wanted: bool) -> Any:
     else:
         from tqdm import tqdm
     options = {} if wanted and (live or sys.stderr.isatty()) else {"disable": True}
-    return tqdm(total=total, unit="step", leave=False, **options)
+    label = wanted if isinstance(wanted, str) else None
+    return tqdm(total=total, desc=label, unit="step", leave=False, **options)
