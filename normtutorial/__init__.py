@@ -4,8 +4,8 @@ The layers are drop-in for :mod:`torch.nn`; the rest trains, probes, measures an
 explains each.
 """
 
-import pkgutil
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # below, they are imported when they are asked for
@@ -44,19 +44,16 @@ __all__ = [
     "weight_norm",
 ]
 
-if not TYPE_CHECKING:  # else every name would be one of these
+if not TYPE_CHECKING:  # to a type checker, any name would be there
 
     def __getattr__(name: str) -> Any:
-        """Import a name with the first use of it: torch takes a second that ``--help`` has not."""
-        modules = [module.name for module in pkgutil.iter_modules(__path__)]
-        if name in __all__:
-            homes = "claims", "data", "layers", "models", "parametrizations", "probes", "training"
-            for home in homes:
-                module = import_module(f"{__name__}.{home}")
-                if name in module.__all__:
-                    globals()[name] = getattr(module, name)
-                    return globals()[name]
-        if name in modules:
+        """Import a name when it is first asked for: ``--help`` does not wait for torch."""
+        homes = "claims", "data", "layers", "models", "parametrizations", "probes", "training"
+        for home in homes if name in __all__ else ():
+            module = import_module(f"{__name__}.{home}")
+            if name in module.__all__:
+                return globals().setdefault(name, getattr(module, name))
+        if find_spec(f"{__name__}.{name}"):
             return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

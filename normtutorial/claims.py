@@ -9,7 +9,8 @@ __all__ = ["Claim", "ClaimFailed", "claim"]
 MARK = "✓ "
 PLAIN_MARK = "[ok] "  # where the console has no check mark
 LINE = re.compile(
-    rf"(?:{MARK}|{re.escape(PLAIN_MARK)})(?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?"
+    rf"(?:{MARK}|{re.escape(PLAIN_MARK)})"
+    r"(?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?"
 )
 
 

@@ -15,8 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from . import __version__
 from .data import DataError, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
@@ -70,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
     try:
         model = build(args.norm, seed=args.seed, device=data.device)
         if args.compile:
-            model = torch.compile(model)
+            model.compile()
         fit(model, data, history=history, seed=args.seed, on_evaluation=report, **settings)
     except OUT_OF_MEMORY as error:
         fault = error
@@ -99,7 +97,7 @@ def compare_norms(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in ("epochs", "lr", "batch_size", "compile")}
     runs: dict[str, list[Run]] = {norm: [] for norm in norms}
     fault, interrupted = None, False
-    print(TABLE.format(*"norm runs accuracy lowest highest s/epoch parameters".split()))
+    print(TABLE.format("norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters"))
     try:
         found = compare(norms, data, seeds=seeds, evaluate_every=args.evaluate_every, **settings)
         for run in found:
@@ -131,12 +129,11 @@ def print_row(runs: list[Run]) -> None:
     if not histories:
         return
     accuracy = [history.final_accuracy for history in histories]
-    scores = [
-        f"{score:.4f}" for score in (statistics.median(accuracy), min(accuracy), max(accuracy))
-    ]
+    scores = statistics.median(accuracy), min(accuracy), max(accuracy)
     seconds = statistics.median(s for history in histories for s in history.epoch_seconds)
     size = sum(p.numel() for p in build(norm).parameters())
-    print(TABLE.format(norm, len(histories), *scores, f"{seconds:.1f}", f"{size:,}"), flush=True)
+    row = norm, len(histories), *(f"{score:.4f}" for score in scores), f"{seconds:.1f}", f"{size:,}"
+    print(TABLE.format(*row), flush=True)
 
 
 def entry(run: Run) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def compare(
         seeds: one run each.
         epochs: passes over the training images.
         lr: the learning rate of Adam.
-        compile: train what ``torch.compile`` makes of each network.
+        compile: with ``torch.compile``.
         progress: show a bar that says which run it is of, where :func:`~normtutorial.fit` does.
         settings: further arguments of :func:`~normtutorial.fit`.
 
@@ -118,7 +118,9 @@ def compare(
     def train(run: Run, label: str) -> None:
         model = build(run.norm, seed=run.seed, device=data.device)
         settings.update(seed=run.seed, history=run.history, progress=progress and label)
-        fit(torch.compile(model) if compile else model, data, epochs=epochs, lr=lr, **settings)
+        if compile:
+            model.compile()
+        fit(model, data, epochs=epochs, lr=lr, **settings)
 
     return _runs(product(norms, [lr], seeds), train)
 

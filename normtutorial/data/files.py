@@ -32,13 +32,12 @@ def cache_dir() -> Path:
         >>> cache_dir().name
         'normtutorial'
     """
-    caches = os.environ.get("XDG_CACHE_HOME")
-    if not caches:
-        try:
-            caches = Path.home() / ".cache"
-        except RuntimeError:  # neither $HOME nor an entry for the user
-            caches = tempfile.gettempdir()
-    return Path(caches) / "normtutorial"
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "normtutorial"
+    try:
+        return Path.home() / ".cache" / "normtutorial"
+    except RuntimeError:  # neither $HOME nor an entry for the user
+        return Path(tempfile.gettempdir()) / "normtutorial"
 
 
 def checksum(content: bytes | bytearray) -> str:

@@ -59,7 +59,7 @@ def find(root: str | os.PathLike[str] | None = None) -> Path | None:
         raw = Path(os.path.expanduser(given)) / "MNIST" / "raw"  # as it is, for an unknown user
         if missing := _missing(raw):
             raise DataError(
-                f"digits expects four archives in {raw}, as {named} is {os.fspath(given)!r}; "
+                f"digits expects four archives in {raw}, below the folder that {named} names; "
                 f"missing: {', '.join(missing)}. Copy them there, name another folder, or leave "
                 "root and $NORMTUTORIAL_DATA out to have them downloaded."
             )
