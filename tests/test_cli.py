@@ -358,7 +358,12 @@ def test_a_normalization_that_is_named_twice_runs_once(tmp_path, capsys):
 
 def test_the_bar_says_which_run_it_is_of(monkeypatch):
     labels, bar = [], training._progress_bar
-    monkeypatch.setattr(training, "_progress_bar", lambda n, at: labels.append(at) or bar(n, at))
+
+    def spy(total, label):
+        labels.append(label)
+        return bar(total, label)
+
+    monkeypatch.setattr(training, "_progress_bar", spy)
     argv = ["compare", "--norms", "none", "batch", "--runs", "2", "--seed", "7", "--epochs", "1"]
     assert main(argv) == 0
     assert labels == [
