@@ -1,6 +1,7 @@
 """The training loop, for any module and any data that fit on the device."""
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -321,11 +322,29 @@ def _add_evaluation(history: History, step: int, loss: float, metric: float) -> 
 
 def _progress_bar(total: int, wanted: bool | str) -> Any:
     """A tqdm bar: of text in a terminal, a widget in a live notebook, none where nobody looks."""
-    live = "ipykernel" in sys.modules
-    if live and find_spec("ipywidgets"):  # without it, tqdm.auto complains
-        from tqdm.auto import tqdm
-    else:
-        from tqdm import tqdm
-    options = {} if wanted and (live or sys.stderr.isatty()) else {"disable": True}
     label = wanted if isinstance(wanted, str) else None
-    return tqdm(total=total, desc=label, unit="step", leave=False, **options)
+    options: dict[str, Any] = dict(total=total, desc=label, unit="step", leave=False)
+    shown = wanted and not os.environ.get("TQDM_DISABLE")  # which a widget of tqdm does not read
+    live = "ipykernel" in sys.modules
+    if shown and live and find_spec("ipywidgets"):  # without it, tqdm complains
+        return _widget(**options)
+    from tqdm import tqdm
+
+    return tqdm(disable=not shown or not (live or sys.stderr.isatty()), **options)
+
+
+def _widget(**options: Any) -> Any:
+    """tqdm's bar for notebooks. It takes its place in the output along when it is closed: from a
+    file it would come back as an error.
+    """
+    from tqdm.notebook import display, tqdm
+
+    class Bar(tqdm):
+        def close(self) -> None:
+            if not self.disable:
+                super().close()
+                place.update({"text/plain": ""}, raw=True)
+
+    bar = Bar(display=False, **options)
+    place = display(bar.container, display_id=True)
+    return bar
