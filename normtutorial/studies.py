@@ -119,6 +119,7 @@ def compare(
         model = build(run.norm, seed=run.seed, device=data.device)
         settings.update(seed=run.seed, history=run.history, progress=progress and label)
         if compile:
+            torch.compiler.reset()  # it compiles eight times at most, then runs as ever
             model.compile()
         fit(model, data, epochs=epochs, lr=lr, **settings)
 
