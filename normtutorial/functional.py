@@ -13,12 +13,16 @@ function                  input                      elements averaged together
 :func:`weight_norm`       a weight, not activations  one slice of the weight, its length only
 ========================  =========================  =====================================
 
-Statistics of half-precision inputs are computed in float32; outputs have the input's dtype.
+Each takes the input's :func:`statistics`, and then rescales, scales and shifts: :func:`normalize`.
+That function is an argument, for which the layers give one that does the same faster.
+
+Statistics of half-precision inputs are computed in float32; outputs have the input's dtype. Squares
+of deviations are summed up as they are, here and in torch: from about 1e18 on, in float32 and
+bfloat16, the variance is infinite and the output 0.
 """
 
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,16 +30,83 @@ from torch import Tensor
 from torch.autograd import Function
 
 Dims = Sequence[int]
+Normalize = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of the signature of normalize
 
 __all__ = [
-    "batch_norm", "group_norm", "instance_norm", "layer_norm", "lengths", "moments", "rms_norm",
-    "standardize", "standardize_backward", "weight_norm", "weight_norm_backward",
+    "batch_norm", "group_norm", "instance_norm", "layer_norm", "lengths", "moments", "normalize",
+    "rms_norm", "standardize", "standardize_backward", "statistics", "weight_norm",
+    "weight_norm_backward",
 ]  # fmt: skip
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """``x`` in a dtype that can hold a sum: half precision becomes float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def count(x: Tensor, dims: Dims) -> int:
+    """How many elements of ``x`` share a mean over ``dims``."""
+    return math.prod([x.shape[d] for d in dims])
+
+
+def statistics(
+    x: Tensor, dims: Dims, *, centered: bool = True, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""How ``x`` deviates from its mean over ``dims``, that mean, and the variance.
+
+    .. math:: d_i = x_i - r, \qquad \mu = r + \overline{d}, \qquad
+              \sigma^2 = \overline{(d - \overline{d})^2}
+
+    A mean is rounded, and where the offset of ``x`` is large, its error is not small beside the
+    deviations. So they are taken from a reference :math:`r` near the mean, which costs them no
+    digit, and then from their own mean. The first element is the reference where it cannot be told
+    from the mean: what is constant deviates by 0 exactly.
+
+    Two passes on purpose: :math:`E[x^2] - E[x]^2` cancels when the mean is large.
+
+    Args:
+        x: any shape, float32 or wider.
+        dims: the dimensions whose elements are averaged together.
+        centered: False takes 0 for the mean, as RMS norm does.
+        out: memory that is free for the squares, of ``x``'s shape and dtype.
+
+    Returns:
+        ``deviation, mean, var``: a new tensor of ``x``'s shape (``x`` itself if not ``centered``),
+        and two with ``dims`` reduced to 1.
+
+    Example:
+        >>> deviation, mean, var = statistics(torch.tensor([[1.0, 3.0]]), (1,))
+        >>> deviation.tolist(), mean.item(), var.item()
+        ([[-1.0, 1.0]], 2.0, 1.0)
+
+    References:
+        Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
+    """
+    dims = tuple(dims)
+    if not centered:
+        var = torch.square(x, out=out).mean(dims, keepdim=True)
+        return x, torch.zeros_like(var), var
+    if count(x, dims) == 0:
+        nothing = x.sum(dims, keepdim=True)  # 0, where a mean would be NaN
+        return x - nothing, nothing, nothing
+    mean = x.mean(dims, keepdim=True)
+    if torch.compiler.is_exporting():
+        deviation = x - mean
+    else:
+        reference = _reference(x.detach(), mean.detach(), dims)
+        deviation = x - reference
+        rest = deviation.mean(dims, keepdim=True)
+        deviation, mean = deviation.sub_(rest), reference + rest
+    return deviation, mean, torch.square(deviation, out=out).mean(dims, keepdim=True)
+
+
+def _reference(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
+    """The mean, but exactly the first of the elements over ``dims`` where the two differ by no more
+    than the rounding of a mean: a 64th of that, added to the mean, leaves nothing there."""
+    for d in dims:
+        x = x.narrow(d, 0, 1)
+    difference = torch.add(mean, mean - x, alpha=1 / 64).sub_(mean)
+    return torch.add(x, difference, alpha=64)
 
 
 def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tensor]:
@@ -43,8 +114,6 @@ def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tens
 
     .. math:: \mu = \frac1n \sum_i x_i, \qquad
               \sigma^2 = \frac{1}{n - \text{correction}} \sum_i (x_i - \mu)^2
-
-    Two passes on purpose: :math:`E[x^2] - E[x]^2` cancels when the mean is large.
 
     Args:
         x: any shape, floating point.
@@ -59,15 +128,10 @@ def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tens
         >>> mean, var = moments(torch.tensor([[1.0, 3.0]]), dims=(1,))
         >>> mean.item(), var.item()
         (2.0, 1.0)
-
-    References:
-        Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
     """
-    x = _widen(x)
-    n = math.prod([x.shape[d] for d in dims])
-    mean = x.mean(tuple(dims), keepdim=True)
-    var = (x - mean).square().sum(tuple(dims), keepdim=True) / (n - correction)
-    return mean, var
+    _, mean, var = statistics(widen(x), dims)
+    n = count(x, dims)
+    return mean, var * n / (n - correction) if correction else var
 
 
 def standardize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -89,8 +153,16 @@ def standardize(x: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tenso
         >>> x_hat.tolist(), rstd.item()
         ([[-1.0, 1.0]], 1.0)
     """
+    return rescale(x - mean, var, eps)
+
+
+def rescale(deviation: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Divide by the root of the variance; also return the factor ``rstd`` that does so."""
+    if torch.compiler.is_exporting():  # a division by a root is what onnxruntime recognizes
+        std = torch.sqrt(var + eps)
+        return deviation / std, 1 / std
     rstd = torch.rsqrt(var + eps)
-    return (x - mean) * rstd, rstd
+    return deviation * rstd, rstd
 
 
 def standardize_backward(
@@ -124,145 +196,21 @@ def standardize_backward(
     """
     dims = tuple(dims)
     scale = (grad_x_hat * x_hat).mean(dims, keepdim=True)
-    shift = grad_x_hat.mean(dims, keepdim=True) if centered else None
-    return _without(grad_x_hat, x_hat, rstd, shift, scale)
+    rest = grad_x_hat - x_hat * scale
+    if centered:
+        rest = rest - grad_x_hat.mean(dims, keepdim=True)
+    return rest * rstd
 
 
-def _without(g: Tensor, x_hat: Tensor, rstd: Tensor, shift: Tensor | None, scale: Tensor) -> Tensor:
-    """``rstd * (g - shift - x_hat * scale)``, with a single new tensor of that size."""
-    lost = x_hat * scale
-    if shift is not None:
-        lost.add_(shift)
-    return lost.sub_(g).mul_(-rstd)
-
-
-class _Normalize(Function):
-    """A whole layer: :func:`moments`, :func:`standardize`, scale and shift; and its backward.
-
-    Autograd by itself would keep every intermediate result for backward. The closed form of
-    :func:`standardize_backward` needs ``x_hat``, and ``rstd``, which has one number per mean. They
-    are outputs too, for the derivatives of backward itself; the last output is the layer's.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        dims: tuple[int, ...],
-        eps: float,
-        centered: bool,
-    ) -> tuple[Tensor, ...]:
-        mean = x.mean(dims, keepdim=True) if centered else x.new_zeros(())
-        deviation = x - mean if centered else x
-        var = deviation.square().mean(dims, keepdim=True)
-        rstd = torch.rsqrt(var + eps)
-        x_hat = deviation.mul_(rstd) if centered else x * rstd
-        if weight is None:
-            return mean, var, rstd, x_hat
-        return mean, var, rstd, x_hat, _affine(x_hat, weight, bias)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
-        _, weight, bias, ctx.dims, _, ctx.centered = inputs
-        mean, var, rstd, x_hat, *_ = output
-        ctx.has_bias = bias is not None
-        ctx.mark_non_differentiable(mean, var)  # else running statistics would keep every graph
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x_hat, rstd, weight)
-        ctx.save_for_forward(x_hat, rstd, weight)
-
-    @staticmethod
-    def backward(
-        ctx: Any,
-        _mean: None,
-        _var: None,
-        grad_rstd: Tensor | None,
-        grad_x_hat: Tensor | None,
-        grad: Tensor | None = None,
-    ) -> tuple:
-        x_hat, rstd, weight = ctx.saved_tensors
-        n = math.prod([x_hat.shape[d] for d in ctx.dims])
-        grad_x = grad_weight = grad_bias = None
-        if grad is not None:  # there is a weight
-            if all(weight.shape[d] == 1 for d in ctx.dims):
-                # What shares a mean shares a weight, too. Then the two means of the formula are the
-                # gradients of bias and weight, divided by n.
-                shift, scale = (g.mean(ctx.dims, keepdim=True) for g in (grad, grad * x_hat))
-                grad_bias, grad_weight = _sum_to(shift * n, weight), _sum_to(scale * n, weight)
-                grad_x = _without(
-                    grad, x_hat, rstd * weight, shift if ctx.centered else None, scale
-                )
-            else:
-                grad_bias, grad_weight = _sum_to(grad, weight), _sum_to(grad * x_hat, weight)
-                grad_x_hat = _plus(grad * weight, grad_x_hat)
-        if grad_x_hat is not None:
-            through = standardize_backward(grad_x_hat, x_hat, rstd, ctx.dims, centered=ctx.centered)
-            grad_x = _plus(through, grad_x)
-        if grad_rstd is not None:
-            grad_x = _plus(-x_hat * (grad_rstd * rstd.square() / n), grad_x)
-        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None
-
-    @staticmethod
-    def jvp(
-        ctx: Any,
-        tangent: Tensor | None,
-        tangent_weight: Tensor | None,
-        tangent_bias: Tensor | None,
-        *_: None,
-    ) -> tuple:
-        x_hat, rstd, weight = ctx.saved_tensors
-        tangent = torch.zeros_like(x_hat) if tangent is None else tangent
-        # The Jacobian of x_hat is symmetric: forward is the same formula as backward.
-        along_x_hat = standardize_backward(tangent, x_hat, rstd, ctx.dims, centered=ctx.centered)
-        along_rstd = -rstd.square() * (tangent * x_hat).mean(ctx.dims, keepdim=True)
-        if weight is None:
-            return None, None, along_rstd, along_x_hat
-        along = along_x_hat * weight
-        if tangent_weight is not None:
-            along = along + x_hat * tangent_weight
-        if tangent_bias is not None:
-            along = along + tangent_bias
-        return None, None, along_rstd, along_x_hat, along
-
-
-class _NormalizeCompiled(_Normalize):
-    """Without a forward mode, which ``torch.compile`` refuses to trace."""
-
-    jvp = Function.jvp  # type: ignore[assignment]
-
-
-# Function.apply asks for the signature in every call, and building it takes longer than a mean.
-_Normalize.forward.__signature__ = inspect.signature(_Normalize.forward)  # type: ignore[attr-defined]
-
-
-def _plus(a: Tensor, b: Tensor | None) -> Tensor:
-    return a if b is None else a + b
-
-
-def _sum_to(x: Tensor, weight: Tensor) -> Tensor:
-    """``x`` summed to the shape of ``weight``, which was broadcast against it."""
-    rows = math.prod(x.shape[: x.ndim - weight.ndim])
-    if rows % 8 == 0 and torch.compiler.is_compiling() and x.device.type == "cpu":
-        # What is compiled adds up one column after the other. Eight rows of all stay in the cache.
-        x = x.reshape(-1, 8, *weight.shape).sum(1)
-    return x.sum_to_size(weight.shape)
-
-
-def _affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+def scale_and_shift(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """``weight * x_hat + bias``."""
     if weight is not None and bias is not None:
         return torch.addcmul(bias, x_hat, weight)  # both in one pass over memory
-    if weight is not None:
-        x_hat = x_hat * weight
-    if bias is not None:
-        x_hat = x_hat + bias
-    return x_hat
+    y = x_hat if weight is None else x_hat * weight
+    return y if bias is None else y + bias
 
 
-def _normalize(
+def normalize(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -271,31 +219,34 @@ def _normalize(
     *,
     centered: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``x`` standardized over ``dims``, scaled and shifted by what can be broadcast against it;
-    and the mean and variance that were used, at least in float32."""
-    function = _NormalizeCompiled if torch.compiler.is_compiling() else _Normalize
-    wide, dims = _widen(x), tuple(dims)
-    if weight is None:
-        mean, var, _, x_hat = function.apply(wide, None, None, dims, eps, centered)
-        return _affine(x_hat, None, bias).to(x.dtype), mean, var
-    mean, var, _, _, y = function.apply(wide, weight, bias, dims, eps, centered)
-    return y.to(x.dtype), mean, var
+    r"""Standardize ``x`` over ``dims``, then scale and shift it.
+
+    .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+
+    Args:
+        x: any shape, floating point.
+        weight, bias: :math:`\gamma` and :math:`\beta`, broadcastable against ``x``, or None.
+        dims: the dimensions whose elements share a mean.
+        eps: added to the variance, inside the root.
+        centered: False subtracts no mean, as RMS norm.
+
+    Returns:
+        ``y``, of ``x``'s dtype, and the mean and the variance that were used, at least in float32,
+        with ``dims`` reduced to 1.
+
+    Example:
+        >>> y, mean, var = normalize(torch.tensor([[1.0, 3.0]]), None, None, (1,), eps=0.0)
+        >>> y.tolist(), mean.item(), var.item()
+        ([[-1.0, 1.0]], 2.0, 1.0)
+    """
+    deviation, mean, var = statistics(widen(x), dims, centered=centered)
+    x_hat, _ = rescale(deviation, var, eps)
+    return scale_and_shift(x_hat, weight, bias).to(x.dtype), mean, var
 
 
-def _viewed(
-    shape: Dims, weight: Tensor | None, bias: Tensor | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Both in a shape that can be broadcast against the input."""
-    shape = tuple(shape)
-    if weight is not None and weight.shape != shape:
-        weight = weight.view(shape)
-    if bias is not None and bias.shape != shape:
-        bias = bias.view(shape)
-    return weight, bias
-
-
-def _channel_shape(x: Tensor) -> tuple[int, ...]:
-    return (1, x.shape[1], *[1] * (x.ndim - 2))  # one number per channel of (N, C, *)
+def per_channel(parameter: Any, x: Tensor) -> Any:
+    """A tensor of one number per channel, as it is broadcast against ``x`` of shape (N, C, *)."""
+    return None if parameter is None else parameter.view(1, -1, *[1] * (x.ndim - 2))
 
 
 def batch_norm(
@@ -305,8 +256,10 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
+    *,
+    normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Standardize each feature over the batch (and over positions), then scale and shift it.
 
@@ -323,6 +276,10 @@ def batch_norm(
         training: take the statistics from ``x``.
         momentum: :math:`m`, the share of the *new* value.
         eps: added to the variance, inside the root.
+        normalize: does the work; by default :func:`normalize`.
+
+    Raises:
+        ValueError: one value per channel in training, or no running statistics otherwise.
 
     Example:
         >>> batch_norm(torch.tensor([[1.0], [3.0]]), None, None, training=True, eps=0.0).tolist()
@@ -331,41 +288,53 @@ def batch_norm(
     References:
         Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
-    shape = _channel_shape(x)
-    weight, bias = _viewed(shape, weight, bias)
+    weight, bias = per_channel(weight, x), per_channel(bias, x)
     if training:
         dims = (0, *range(2, x.ndim))  # everything but the feature axis
-        count = math.prod([x.shape[d] for d in dims])
-        if count < 2:
+        n = count(x, dims)
+        if n == 1:
+            hint = ", or call .eval() to use the running statistics"
             raise ValueError(
                 f"Batch norm in training needs more than one value per channel; got input of shape "
-                f"{tuple(x.shape)}. Use a larger batch, or call .eval() to use the running "
-                f"statistics."
+                f"{tuple(x.shape)}. Use a larger batch{'' if running_mean is None else hint}."
             )
-        y, mean, var = _normalize(x, weight, bias, dims, eps)
-        _track(running_mean, running_var, mean, var, count, momentum)
+        y, mean, var = normalize(x, weight, bias, dims, eps)
+        move(running_mean, running_var, mean.view(-1), var.view(-1), n, momentum)
         return y
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm needs running_mean and running_var when training is False.")
-    mean, var = _widen(running_mean).view(shape), _widen(running_var).view(shape)
-    x_hat, _ = standardize(_widen(x), mean, var, eps)
-    return _affine(x_hat, weight, bias).to(x.dtype)
+    mean, var = (per_channel(widen(t), x) for t in (running_mean, running_var))
+    x_hat, _ = standardize(widen(x), mean, var, eps)
+    return scale_and_shift(x_hat, weight, bias).to(x.dtype)
 
 
-def _track(
+def move(
     running_mean: Tensor | None,
     running_var: Tensor | None,
     mean: Tensor,
     var: Tensor,
-    count: int,
-    momentum: float,
+    n: int,
+    momentum: float | Tensor,
 ) -> None:
-    """Move the running statistics toward a batch of ``count`` values per feature."""
-    if running_mean is not None:
-        running_mean.lerp_(mean.view(-1).to(running_mean.dtype), momentum)
-    if running_var is not None:
-        unbiased = var.view(-1) * (count / (count - 1))  # the variance to expect of the population
-        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    """Move running statistics, in place, toward mean and variance of ``n`` values per channel. Of
+    no values there is nothing to learn."""
+    if n < 2 or (running_mean is None and running_var is None):
+        return
+    if torch.compiler.is_exporting():
+        from torch.onnx._internal.exporter import _flags  # what is public says False when traced
+
+        if _flags._is_onnx_exporting:
+            raise ValueError("ONNX cannot move running statistics. Export the model in eval mode.")
+    unbiased = var * (n / (n - 1))  # the variance to expect of the population
+    for running, new in ((running_mean, mean), (running_var, unbiased)):
+        if running is not None:
+            wide = torch.promote_types(running.dtype, new.dtype)  # in which neither overflows
+            share = momentum.to(wide) if isinstance(momentum, Tensor) else momentum
+            new = new.detach().to(wide)
+            if wide == running.dtype:
+                running.lerp_(new, share)
+            else:
+                running.copy_(running.to(wide).lerp_(new, share))
 
 
 def layer_norm(
@@ -374,6 +343,8 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Standardize each sample over its own features, then scale and shift each feature.
 
@@ -382,6 +353,7 @@ def layer_norm(
         normalized_shape: the trailing shape that shares a mean.
         weight, bias: shape ``normalized_shape``, or None.
         eps: added to the variance, inside the root.
+        normalize: does the work; by default :func:`normalize`.
 
     Example:
         >>> layer_norm(torch.tensor([[1.0, 3.0]]), (2,), eps=0.0).tolist()
@@ -391,7 +363,8 @@ def layer_norm(
         Ba, Kiros and Hinton 2016, equations 3 and 4.
     """
     dims = tuple(range(-len(normalized_shape), 0))
-    return _normalize(x, *_viewed(normalized_shape, weight, bias), dims, eps)[0]
+    y, _, _ = normalize(x, weight, bias, dims, eps)
+    return y
 
 
 def rms_norm(
@@ -399,6 +372,8 @@ def rms_norm(
     normalized_shape: Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
+    *,
+    normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Divide each sample by its root mean square. No mean is subtracted, no bias added.
 
@@ -409,6 +384,7 @@ def rms_norm(
         normalized_shape: the trailing shape that shares a root mean square.
         weight: shape ``normalized_shape``, or None.
         eps: added inside the root; None is the machine epsilon of the dtype that is computed in.
+        normalize: does the work; by default :func:`normalize`.
 
     Example:
         >>> rms_norm(torch.tensor([[3.0, 4.0, 0.0, 0.0]]), (4,), eps=0.0).tolist()
@@ -418,13 +394,22 @@ def rms_norm(
         Zhang and Sennrich 2019, equation 4.
     """
     dims = tuple(range(-len(normalized_shape), 0))
-    eps = torch.finfo(_widen(x).dtype).eps if eps is None else eps
-    weight, _ = _viewed(normalized_shape, weight, None)
-    return _normalize(x, weight, None, dims, eps, centered=False)[0]
+    eps = torch.finfo(widen(x).dtype).eps if eps is None else eps
+    y, _, _ = normalize(x, weight, None, dims, eps, centered=False)
+    return y
 
 
 def instance_norm(
-    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float | Tensor = 0.1,
+    normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Standardize each feature of each sample over its positions.
 
@@ -432,6 +417,11 @@ def instance_norm(
         x: shape :math:`(N, C, *)` with at least one position dimension.
         weight, bias: shape :math:`(C)`, or None.
         eps: added to the variance, inside the root.
+        running_mean, running_var: shape :math:`(C)`, or None. They move toward the average over the
+            samples, **in place**, as in :func:`batch_norm`.
+        use_input_stats: False standardizes by the running statistics in place of the input's.
+        momentum: the share of the new value in them.
+        normalize: does the work; by default :func:`normalize`.
 
     Example:
         >>> instance_norm(torch.tensor([[[1.0, 3.0], [10.0, 50.0]]]), eps=0.0).tolist()
@@ -440,8 +430,14 @@ def instance_norm(
     References:
         Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
     """
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, eps=eps)
     dims = tuple(range(2, x.ndim))
-    return _normalize(x, *_viewed(_channel_shape(x), weight, bias), dims, eps)[0]
+    y, mean, var = normalize(x, per_channel(weight, x), per_channel(bias, x), dims, eps)
+    if running_mean is not None or running_var is not None:
+        mean, var = (t.flatten(1).mean(0) for t in (mean, var))
+        move(running_mean, running_var, mean, var, count(x, dims) if x.shape[0] else 0, momentum)
+    return y
 
 
 def group_norm(
@@ -450,6 +446,8 @@ def group_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *,
+    normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Standardize each group of features of each sample, over the group and all positions.
 
@@ -460,6 +458,7 @@ def group_norm(
         num_groups: divides :math:`C`.
         weight, bias: shape :math:`(C)`, or None.
         eps: added to the variance, inside the root.
+        normalize: does the work; by default :func:`normalize`.
 
     Example:
         >>> x = torch.tensor([[1.0, 3.0, 10.0, 50.0]])
@@ -471,11 +470,14 @@ def group_norm(
     """
     n, c, *positions = x.shape
     grouped = x.reshape(n, num_groups, c // num_groups, math.prod(positions))
-    weight, bias = _viewed((1, num_groups, c // num_groups, 1), weight, bias)
-    return _normalize(grouped, weight, bias, (2, 3), eps)[0].view(x.shape)
+    weight, bias = (
+        None if p is None else p.view(1, num_groups, c // num_groups, 1) for p in (weight, bias)
+    )
+    y, _, _ = normalize(grouped, weight, bias, (2, 3), eps)
+    return y.view(x.shape)
 
 
-def _any(condition: Tensor) -> bool:
+def _known_to_hold(condition: Tensor) -> bool:
     """Whether it holds anywhere; False where nobody can look: compiled, on `meta`, under vmap."""
     if torch.compiler.is_compiling():
         return False
@@ -506,7 +508,7 @@ def lengths(v: Tensor, dim: int | None) -> Tensor:
         )
     dims = tuple(d for d in range(v.ndim) if d != dim)  # dim=None: all of them
     length = torch.linalg.vector_norm(v, dim=dims, keepdim=True)
-    if _any(length == 0):
+    if _known_to_hold(length == 0):
         where = "" if dim is None else f" at {(length == 0).flatten().nonzero().flatten().tolist()}"
         raise ValueError(
             f"weight_norm expects directions of non-zero length; v of shape {tuple(v.shape)} has a "

@@ -1,127 +1,56 @@
-"""Normalizations of activations as modules: parameters, buffers and mode, no arithmetic.
+"""Normalizations of activations as modules: the classes of :mod:`torch.nn` with our ``forward``.
 
-Each is a drop-in for its namesake in :mod:`torch.nn`: same arguments, defaults, attributes,
-parameter and buffer names, so a ``state_dict`` travels both ways. The formulas are in
-:mod:`normtutorial.functional`.
+Torch's classes keep the books (parameters, buffers, state dicts, resets), so that whatever asks for
+an ``nn.LayerNorm`` gets one. The formulas are in :mod:`normtutorial.functional`; what computes them
+fast is in ``normtutorial.kernels``.
+
+The work of each ``forward`` is a function at the end of this file: it checks what comes in, and
+hands the definition its kernel. To ``torch.fx`` these functions are leaves, so that checks, counts
+and running statistics are not frozen into a graph: they happen whenever it runs.
+
+``BatchNorm`` and ``InstanceNorm`` serve any number of positions, so that they are neither
+``BatchNorm2d`` nor another of torch's leaves. What asks for exactly these does not see them:
+
+- rules such as ``isinstance(m, nn.BatchNorm2d)``: ask for ``_BatchNorm`` of
+  ``torch.nn.modules.batchnorm``, or set the layers by hand;
+- fusion by ``torch.fx`` and quantization in eager mode: fold them first, by
+  ``torch.nn.utils.fusion.fuse_conv_bn_eval``;
+- ``torch.jit.script``: use ``torch.compile`` or ``torch.export``.
 """
 
 import math
-from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nested import nested_tensor_from_jagged
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from . import functional as NF
+from . import kernels
 
-__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
+__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "Tracer"]
 
 
-class _Norm(nn.Module):
-    """What all of them have: ``eps``, and ``weight`` and ``bias`` of one shape, or None."""
+class _Checked(nn.Module):
+    """Says what is wrong with a layer as soon as it is made: torch's constructors end with
+    ``reset_parameters``, and do not look at sizes and ``eps``."""
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        eps: float | None,
-        weight: bool,
-        bias: bool,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
+    def reset_parameters(self) -> None:
+        eps: Any = self.eps
+        names = "num_features", "num_channels", "normalized_shape"
+        (sizes,) = (vars(self)[name] for name in names if name in vars(self))
+        sizes = sizes if isinstance(sizes, tuple) else (sizes,)
+        name = type(self).__name__
         if eps is not None and not eps >= 0:
-            raise ValueError(f"{type(self).__name__} expects eps >= 0; got eps={eps}.")
-        if not shape or any(int(size) < 1 for size in shape):
-            raise ValueError(f"{type(self).__name__} expects positive sizes; got {tuple(shape)}.")
-        self.eps = eps
-        for name, wanted in (("weight", weight), ("bias", bias)):
-            value = torch.empty(tuple(shape), device=device, dtype=dtype) if wanted else None
-            self.register_parameter(name, None if value is None else nn.Parameter(value))
-
-    def reset_parameters(self) -> None:
-        """Set ``weight`` to 1 and ``bias`` to 0, which leaves standardized values as they are."""
-        if self.weight is not None:
-            nn.init.ones_(self.weight)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
-
-    def _require(self, fits: bool, wanted: str, x: Tensor) -> None:
-        if not x.is_floating_point():
-            raise ValueError(
-                f"{self} expects floating-point input; got {x.dtype}. Convert it with .float()."
-            )
-        if not fits:
-            raise ValueError(f"{self} expects {wanted}; got input of shape {tuple(x.shape)}.")
+            raise ValueError(f"{name} expects eps >= 0; got eps={eps}.")
+        if not sizes or any(int(size) < 1 for size in sizes):
+            raise ValueError(f"{name} expects positive sizes; got {tuple(sizes)}.")
+        super().reset_parameters()  # type: ignore[misc]
 
 
-class _ChannelNorm(_Norm):
-    """What batch and instance norm share: channels in dim 1, and running statistics."""
-
-    # State dicts of version 1 have no num_batches_tracked (torch kept count from 0.4.1 on).
-    _version = 2
-
-    eps: float
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float,
-        momentum: float | None,
-        affine: bool,
-        track_running_stats: bool,
-        device: Any,
-        dtype: torch.dtype | None,
-        bias: bool,
-    ) -> None:
-        super().__init__((num_features,), eps, affine, affine and bias, device, dtype)
-        self.num_features = num_features
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        for name in ("running_mean", "running_var"):
-            value = torch.empty(num_features, device=device, dtype=dtype)
-            self.register_buffer(name, value if track_running_stats else None)
-        count = torch.tensor(0, device=device)
-        self.register_buffer("num_batches_tracked", count if track_running_stats else None)
-        self.reset_parameters()
-
-    def reset_running_stats(self) -> None:
-        """Forget every batch: mean 0, variance 1, count 0."""
-        if self.running_mean is not None and self.running_var is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.zero_()
-
-    def reset_parameters(self) -> None:
-        """Reset the running statistics, ``weight`` and ``bias``."""
-        self.reset_running_stats()
-        super().reset_parameters()
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
-        )
-
-    def _load_from_state_dict(
-        self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any
-    ) -> None:
-        key = prefix + "num_batches_tracked"
-        if local_metadata.get("version", 1) < 2 and self.num_batches_tracked is not None:
-            state_dict.setdefault(key, torch.tensor(0))
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
-
-
-class BatchNorm(_ChannelNorm):
+class BatchNorm(_Checked, _BatchNorm):
     r"""Standardize each feature over the batch, then give it a learned scale and shift.
 
     .. math:: y = \gamma \frac{x - \mu_c}{\sqrt{\sigma_c^2 + \varepsilon}} + \beta
@@ -161,45 +90,18 @@ class BatchNorm(_ChannelNorm):
         Ioffe and Szegedy, "Batch normalization", 2015, algorithms 1 and 2. Chapter "Batch norm".
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        fits = x.ndim >= 2 and x.shape[1] == self.num_features
-        self._require(fits, f"input (N, {self.num_features}, ...), features in dim 1", x)
-        momentum = self.momentum
-        tracking = self.training and self.track_running_stats
-        if tracking and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:  # every batch so far gets the same share
-                momentum = 1.0 / float(self.num_batches_tracked)
-        remembers = tracking or not self.training
-        return NF.batch_norm(
-            x,
-            self.running_mean if remembers else None,
-            self.running_var if remembers else None,
-            self.weight,
-            self.bias,
-            training=self.training or self.running_mean is None,
-            momentum=0.0 if momentum is None else momentum,
-            eps=self.eps,
-        )
+        return batch_norm(
+            x, self.num_features, self.running_mean, self.running_var, self.num_batches_tracked,
+            self.weight, self.bias, self.training, self.track_running_stats, self.momentum,
+            self.eps,
+        )  # fmt: skip
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        check_channels(input, f"BatchNorm({self.num_features})", self.num_features)
 
 
-class InstanceNorm(_ChannelNorm):
+class InstanceNorm(_Checked, _InstanceNorm):
     r"""Standardize each feature of each sample over its positions.
 
     The same in training and in eval, unless ``track_running_stats`` is set. Serves where torch has
@@ -230,46 +132,18 @@ class InstanceNorm(_ChannelNorm):
         Ulyanov, Vedaldi and Lempitsky, "Instance normalization", 2016.
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-        *,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        fits = x.ndim >= 3 and x.shape[1] == self.num_features
-        self._require(fits, f"input (N, {self.num_features}, positions...), features in dim 1", x)
-        tracked = self.track_running_stats and self.running_mean is not None
-        if tracked and not self.training:
-            return NF.batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        fits = x.shape[0] == 0 or math.prod(x.shape[2:]) > 1
-        self._require(fits, "more than one position per channel", x)
-        if tracked:
-            self._track(x)
-        return NF.instance_norm(x, self.weight, self.bias, self.eps)
+        return instance_norm(
+            x, self.num_features, self.running_mean, self.running_var, self.weight, self.bias,
+            self.training, self.track_running_stats, self.momentum, self.eps,
+        )  # fmt: skip
 
-    @torch.no_grad()
-    def _track(self, x: Tensor) -> None:
-        mean, var = NF.moments(x, tuple(range(2, x.ndim)), correction=1)  # (N, C, 1, ...)
-        for running, new in ((self.running_mean, mean), (self.running_var, var)):
-            assert running is not None
-            batch_average = new.flatten(1).mean(0).to(running.dtype)
-            running.lerp_(batch_average, 0.0 if self.momentum is None else self.momentum)
+    def _check_input_dim(self, input: Tensor) -> None:
+        layer = f"InstanceNorm({self.num_features})"
+        check_channels(input, layer, self.num_features, "positions...")
 
 
-class GroupNorm(_Norm):
+class GroupNorm(_Checked, nn.GroupNorm):
     r"""Standardize groups of features of each sample, over the group and all positions.
 
     The same in training and in eval; the batch is never looked at. One group is layer norm over
@@ -299,8 +173,6 @@ class GroupNorm(_Norm):
         Wu and He, "Group normalization", 2018.
     """
 
-    eps: float
-
     def __init__(
         self,
         num_groups: int,
@@ -312,56 +184,19 @@ class GroupNorm(_Norm):
         *,
         bias: bool = True,
     ) -> None:
-        super().__init__((num_channels,), eps, affine, affine and bias, device, dtype)
         if num_groups < 1 or num_channels % num_groups:
             divisors = [g for g in range(1, num_channels + 1) if num_channels % g == 0]
             raise ValueError(
                 f"GroupNorm expects num_groups to divide num_channels={num_channels}; got "
                 f"{num_groups}. These do: {', '.join(map(str, divisors))}."
             )
-        self.num_groups = num_groups
-        self.num_channels = num_channels
-        self.affine = affine
-        self.reset_parameters()
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
-            f"bias={self.bias is not None}"
-        )
+        super().__init__(num_groups, num_channels, eps, affine, device, dtype, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        fits = x.ndim >= 2 and x.shape[1] == self.num_channels
-        self._require(fits, f"input (N, {self.num_channels}, ...), channels in dim 1", x)
-        self._require(x.numel() != self.num_groups, "more than one value per group", x)
-        return NF.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return group_norm(x, self.num_groups, self.num_channels, self.weight, self.bias, self.eps)
 
 
-class _TrailingNorm(_Norm):
-    """What layer and RMS norm share: the trailing dims are one sample's features."""
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None,
-        elementwise_affine: bool,
-        bias: bool,
-        device: Any,
-        dtype: torch.dtype | None,
-    ) -> None:
-        sizes: Any = normalized_shape
-        shape = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-        super().__init__(shape, eps, elementwise_affine, bias, device, dtype)
-        self.normalized_shape: tuple[int, ...] = shape
-        self.elementwise_affine = elementwise_affine
-        self.reset_parameters()
-
-    def _require_trailing(self, x: Tensor) -> None:
-        fits = tuple(x.shape[-len(self.normalized_shape) :]) == self.normalized_shape
-        self._require(fits, f"input (..., {', '.join(map(str, self.normalized_shape))})", x)
-
-
-class LayerNorm(_TrailingNorm):
+class LayerNorm(_Checked, nn.LayerNorm):
     r"""Standardize each sample over its own features, then scale and shift each feature.
 
     .. math:: y = \gamma \odot \frac{x - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
@@ -391,32 +226,11 @@ class LayerNorm(_TrailingNorm):
         Ba, Kiros and Hinton, "Layer normalization", 2016. Chapter "Layer norm".
     """
 
-    eps: float
-
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        learns_bias = elementwise_affine and bias
-        super().__init__(normalized_shape, eps, elementwise_affine, learns_bias, device, dtype)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        self._require_trailing(x)
-        return NF.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class RMSNorm(_TrailingNorm):
+class RMSNorm(_Checked, nn.RMSNorm):
     r"""Divide each sample by its root mean square, then scale each feature.
 
     .. math:: y = \gamma \odot \frac{x}{\sqrt{\frac1D \sum_i x_i^2 + \varepsilon}}
@@ -444,21 +258,137 @@ class RMSNorm(_TrailingNorm):
         Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
 
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(normalized_shape, eps, elementwise_affine, False, device, dtype)
-
-    def extra_repr(self) -> str:
-        return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-        )
-
     def forward(self, x: Tensor) -> Tensor:
-        self._require_trailing(x)
-        return NF.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+        return rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+
+class Tracer(fx.Tracer):
+    """A tracer to which our layers are leaves as modules, like torch's own.
+
+    :func:`torch.fx.symbolic_trace` keeps functions of this file in the graph, and the mode that a
+    layer had when it was traced. A layer in the graph goes on to follow its mode.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 2), LayerNorm(2))
+        >>> [node.target for node in Tracer().trace(model).nodes]
+        ['input', '0', '1', 'output']
+    """
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _Checked) or super().is_leaf_module(m, module_qualified_name)
+
+
+@fx.wrap
+def batch_norm(
+    x: Tensor, num_features: int, running_mean: Tensor | None, running_var: Tensor | None,
+    num_batches_tracked: Tensor | None, weight: Tensor | None, bias: Tensor | None, training: bool,
+    track_running_stats: bool, momentum: float | Tensor | None, eps: float,
+) -> Tensor:  # fmt: skip
+    """The forward pass of :class:`BatchNorm`."""
+    check_channels(x, f"BatchNorm({num_features})", num_features)
+    if training and not track_running_stats:
+        running_mean = running_var = None
+    elif training and num_batches_tracked is not None:
+        num_batches_tracked.add_(1)
+        if momentum is None:  # every batch so far gets the same share
+            momentum = num_batches_tracked.to(NF.widen(x).dtype).reciprocal()
+    training = training or running_mean is None
+    momentum = 0.0 if momentum is None else momentum
+    return NF.batch_norm(
+        x, running_mean, running_var, weight, bias, training, momentum, eps,
+        normalize=kernels.normalize,
+    )  # fmt: skip
+
+
+@fx.wrap
+def instance_norm(
+    x: Tensor, num_features: int, running_mean: Tensor | None, running_var: Tensor | None,
+    weight: Tensor | None, bias: Tensor | None, training: bool, track_running_stats: bool,
+    momentum: float | None, eps: float,
+) -> Tensor:  # fmt: skip
+    """The forward pass of :class:`InstanceNorm`."""
+    layer = f"InstanceNorm({num_features})"
+    check_channels(x, layer, num_features, "positions...")
+    if not track_running_stats:
+        running_mean = running_var = None
+    use_input_stats = training or running_mean is None
+    enough = not use_input_stats or x.shape[0] == 0 or math.prod(x.shape[2:]) > 1
+    check(x, enough, layer, "more than one position per channel")
+    momentum = 0.0 if momentum is None else momentum
+    return NF.instance_norm(
+        x, weight, bias, eps, running_mean=running_mean, running_var=running_var,
+        use_input_stats=use_input_stats, momentum=momentum, normalize=kernels.normalize,
+    )  # fmt: skip
+
+
+@fx.wrap
+def group_norm(
+    x: Tensor,
+    num_groups: int,
+    num_channels: int,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    """The forward pass of :class:`GroupNorm`."""
+    layer = f"GroupNorm({num_groups}, {num_channels})"
+    check_channels(x, layer, num_channels)
+    check(x, x.numel() != num_groups, layer, "more than one value per group")
+    return NF.group_norm(x, num_groups, weight, bias, eps, normalize=kernels.normalize)
+
+
+@fx.wrap
+def layer_norm(
+    x: Tensor,
+    normalized_shape: tuple[int, ...],
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    """The forward pass of :class:`LayerNorm`."""
+    if x.layout == torch.jagged:
+        return jagged(layer_norm(x.values(), normalized_shape, weight, bias, eps), x)
+    check_trailing(x, f"LayerNorm({normalized_shape})", normalized_shape)
+    return NF.layer_norm(x, normalized_shape, weight, bias, eps, normalize=kernels.normalize)
+
+
+@fx.wrap
+def rms_norm(
+    x: Tensor, normalized_shape: tuple[int, ...], weight: Tensor | None, eps: float | None
+) -> Tensor:
+    """The forward pass of :class:`RMSNorm`."""
+    if x.layout == torch.jagged:
+        return jagged(rms_norm(x.values(), normalized_shape, weight, eps), x)
+    check_trailing(x, f"RMSNorm({normalized_shape})", normalized_shape)
+    return NF.rms_norm(x, normalized_shape, weight, eps, normalize=kernels.normalize)
+
+
+def jagged(values: Tensor, x: Any) -> Tensor:
+    """``values`` as sequences of the lengths that those of the nested ``x`` have."""
+    return nested_tensor_from_jagged(values, x.offsets(), x.lengths())
+
+
+def check_channels(x: Tensor, layer: str, channels: int, positions: str = "...") -> None:
+    least = 2 if positions == "..." else 3
+    fits = not x.is_nested and x.ndim >= least and x.shape[1] == channels
+    check(x, fits, layer, f"input (N, {channels}, {positions}), features in dim 1")
+
+
+def check_trailing(x: Tensor, layer: str, shape: tuple[int, ...]) -> None:
+    fits = not x.is_nested and tuple(x.shape[-len(shape) :]) == shape
+    check(x, fits, layer, f"input (..., {', '.join(map(str, shape))})")
+
+
+def check(x: Tensor, fits: bool, layer: str, wanted: str) -> None:
+    """Raise a sentence unless ``x`` fits and is floating point."""
+    if x.is_nested:
+        raise ValueError(
+            f"{layer} got a nested tensor. Only LayerNorm and RMSNorm take one, of layout "
+            f"torch.jagged; for others, pad the input, or normalize its .values()."
+        )
+    if not x.is_floating_point():
+        raise ValueError(
+            f"{layer} expects floating-point input; got {x.dtype}. Convert it with .float()."
+        )
+    if not fits:
+        raise ValueError(f"{layer} expects {wanted}; got input of shape {tuple(x.shape)}.")

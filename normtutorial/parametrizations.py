@@ -1,6 +1,8 @@
 """Weight norm: what acts on the weights of a layer, not on its activations."""
 
+from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from . import functional as NF
+from .runtime import uncompiled
 
 __all__ = ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
 
@@ -33,6 +36,21 @@ class _WeightNorm(nn.Module):
         return f"dim={self.dim}"
 
 
+def _by_hooks(name: str) -> dict[str, str]:
+    """The names of ``g`` and ``v`` since weight norm is a parametrization, by those before."""
+    new = f"parametrizations.{name}.original"
+    return {f"{name}_g": f"{new}0", f"{name}_v": f"{new}1"}
+
+
+def _rename(
+    names: dict[str, str], module: nn.Module, state_dict: dict, prefix: str, *_: Any
+) -> None:
+    """Before ``state_dict`` is loaded: give what has one of ``names`` its new one."""
+    for old, new in names.items():
+        if prefix + old in state_dict:
+            state_dict[prefix + new] = state_dict.pop(prefix + old)
+
+
 def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) -> nn.Module:
     r"""Let ``module`` learn the length and the direction of a weight apart.
 
@@ -41,7 +59,8 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
     The module computes the same function as before: ``v`` starts as the weight, ``g`` as its
     lengths. As in :func:`torch.nn.utils.parametrizations.weight_norm` they are the parameters
     ``parametrizations.<name>.original0`` (``g``) and ``original1`` (``v``), and
-    :func:`torch.nn.utils.parametrize.remove_parametrizations` undoes it.
+    :func:`torch.nn.utils.parametrize.remove_parametrizations` undoes it. State dicts of the older
+    :func:`torch.nn.utils.weight_norm` (``<name>_g``, ``<name>_v``) load as well.
 
     Args:
         module: any module with a parameter ``name``. It is changed in place.
@@ -53,7 +72,8 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
         ``module``.
 
     Raises:
-        ValueError: no such parameter, no such ``dim``, or a slice of length zero.
+        ValueError: no such parameter, one that is parametrized already, no such ``dim``, or a slice
+            of length zero.
 
     Example:
         >>> layer = weight_norm(nn.Linear(3, 2))
@@ -65,13 +85,21 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
     References:
         Salimans and Kingma, "Weight normalization", 2016. Chapter "Weight norm".
     """
-    if not isinstance(getattr(module, name, None), Tensor):
+    if name not in module._parameters and not parametrize.is_parametrized(module, name):
         names = ", ".join(n for n, _ in module.named_parameters(recurse=False)) or "none"
         raise ValueError(
             f"weight_norm expects the name of a parameter of {type(module).__name__}; "
             f"got {name!r}. It has: {names}."
         )
+    if parametrize.is_parametrized(module, name):  # only the first may have two tensors
+        (*_, there) = module.parametrizations[name]  # type: ignore[index]
+        raise ValueError(
+            f"weight_norm expects to be the first parametrization of {name!r}; that of "
+            f"{type(module).__name__} has one, {type(there).__name__}. To undo it: "
+            f"torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})."
+        )
     parametrize.register_parametrization(module, name, _WeightNorm(dim))
+    module.register_load_state_dict_pre_hook(partial(_rename, _by_hooks(name)))
     return module
 
 
@@ -82,7 +110,7 @@ class WeightNormLinear(nn.Module):
 
     It starts as ``nn.Linear`` does: the same random weight and bias, :math:`g_i = \lVert v_{i:}
     \rVert`. Its ``state_dict`` loads into ``torch.nn.utils.parametrizations.weight_norm(
-    nn.Linear(...))``.
+    nn.Linear(...))``, and the other way.
 
     Args:
         in_features: :math:`D_\text{in}`.
@@ -121,6 +149,18 @@ class WeightNormLinear(nn.Module):
         self.weight_g = nn.Parameter(NF.lengths(linear.weight.detach(), 0))
         self.weight_v = linear.weight
         self.bias = linear.bias
+        names = {new: old for old, new in _by_hooks("weight").items()}
+        self.register_load_state_dict_pre_hook(partial(_rename, names))
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw direction and bias as :class:`torch.nn.Linear` does; lengths are the direction's."""
+        v, bias = self.weight_v, self.bias is not None
+        fresh = nn.Linear(self.in_features, self.out_features, bias, v.device, v.dtype)
+        self.weight_v.copy_(fresh.weight)
+        self.weight_g.copy_(NF.lengths(fresh.weight, 0))
+        if self.bias is not None:
+            self.bias.copy_(fresh.bias)
 
     @property
     def weight(self) -> Tensor:
@@ -145,23 +185,28 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
     What batch norm does in every step, this does once.
 
     Args:
-        model: its :class:`WeightNormLinear` layers are changed in place; all need a bias.
+        model: its :class:`WeightNormLinear` layers are changed in place; all need a bias, and each
+            is called once. After an error the model is as it was.
         x: one batch of inputs, shape :math:`(N, *)`.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: no such layer, no bias, or a unit that gives one value for all of ``x``.
+        ValueError: no such layer, no bias, a unit that gives one value for all of ``x``, or a layer
+            that is called never, several times, or with the parameters of another one.
 
     References:
         Salimans and Kingma 2016, section 3, equations 5 and 6.
     """
-    layers = [m for m in model.modules() if isinstance(m, WeightNormLinear)]
-    if not layers or any(layer.bias is None for layer in layers):
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, WeightNormLinear)}
+    if not layers or any(layer.bias is None for layer in layers.values()):
         raise ValueError("data_dependent_init_ expects WeightNormLinear layers, each with a bias.")
+    calls = Counter[int]()  # of each parameter
 
     def rescale(layer: Any, inputs: Any, output: Tensor) -> Tensor:
+        calls.update(map(id, layer.parameters()))
+        _expect_one_call(layers, calls, at_least=0)
         var, mean = torch.var_mean(output.flatten(0, -2), dim=0, correction=0)
         if not (var > 0).all():
             raise ValueError(
@@ -173,8 +218,27 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
         layer.bias.sub_(mean).div_(std)
         return (output - mean) / std
 
-    with ExitStack() as hooks:
-        for layer in layers:
-            hooks.enter_context(layer.register_forward_hook(rescale))
-        model(x)
+    before = [(tensor, tensor.clone()) for tensor in [*model.parameters(), *model.buffers()]]
+    try:
+        with uncompiled(), ExitStack() as hooks:
+            for layer in layers.values():
+                hooks.enter_context(layer.register_forward_hook(rescale))
+            model(x)
+        _expect_one_call(layers, calls, at_least=1)
+    except BaseException:
+        for tensor, value in before:
+            tensor.copy_(value)
+        raise
     return model
+
+
+def _expect_one_call(layers: dict[str, Any], calls: Counter[int], at_least: int) -> None:
+    for name, layer in layers.items():
+        counts = [calls[id(parameter)] for parameter in layer.parameters()]
+        if not at_least <= min(counts) <= max(counts) <= 1:
+            often = "more than once: no scale and shift fit both" if max(counts) > 1 else "never"
+            raise ValueError(
+                "data_dependent_init_ expects every WeightNormLinear to be called once; "
+                f"{name!r}, or a layer with its parameters, is called {often}. The model is as it "
+                "was."
+            )

@@ -1,15 +1,18 @@
-"""What a run takes from its surroundings: the machine, threads of torch, seeds."""
+"""What a run takes from its surroundings: the machine, threads and compiler of torch, seeds."""
 
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 
-__all__ = ["machine", "seed_list", "threads"]
+from .checks import whole
+
+__all__ = ["machine", "seed_list", "threads", "uncompiled"]
 
 
 def seed_list(n: int = 3) -> list[int]:
@@ -26,6 +29,7 @@ def seed_list(n: int = 3) -> list[int]:
         >>> seed_list(3)
         [0, 1, 2]
     """
+    whole("seed_list", "n", n, least=0)
     block = os.environ.get("NORMTUTORIAL_SEED") or "0"
     if not block.isdecimal():
         raise ValueError(f"NORMTUTORIAL_SEED expects a whole number from 0; got {block!r}.")
@@ -41,12 +45,44 @@ def threads(n: int) -> Iterator[None]:
         ...     torch.get_num_threads()
         1
     """
+    whole("threads", "n", n)
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+_users = 0  # how many are inside ``uncompiled``
+_lock = Lock()
+_eager = ExitStack()
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Let what :func:`torch.compile` has made run as it was written, so that hooks are called.
+
+    A graph that was compiled before a hook was set does not call it. Contexts may overlap, as those
+    of two threads do: the last one that is left lets compiled code run again.
+
+    Example:
+        >>> with uncompiled():
+        ...     torch.compile(lambda x: x + 1)(torch.zeros(2))
+        tensor([1., 1.])
+    """
+    global _users
+    with _lock:
+        if _users == 0:
+            _eager.enter_context(torch.compiler.set_stance("force_eager"))
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                _eager.close()
 
 
 def machine() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from .checks import is_finite, positive, whole
 from .data import ImageData
 from .models import MLP, OriginalNet, init_normal_
 from .norms import NORMS
@@ -60,24 +61,19 @@ def build(
         options: further arguments of :class:`~normtutorial.MLP`, such as ``activation``.
 
     Raises:
-        ValueError: an unknown name, or ``"original"`` with other widths.
+        ValueError: an unknown name, a number out of bounds, or ``"original"`` with other widths.
 
     Example:
         >>> build("batch", (784, 32, 10)).norm1
         BatchNorm(32, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
-    if norm not in NAMES:
-        raise ValueError(f"Unknown normalization {norm!r}. Known ones: {', '.join(NAMES)}.")
+    _expect_known([norm])
+    seed = whole("build", "seed", seed, least=0)
     if norm == "original" and (tuple(widths) != WIDTHS or options):
         raise ValueError(f"The original network has widths {WIDTHS} and no options.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: nn.Module
-        if norm == "original":
-            model = OriginalNet()
-        else:
-            entry = NORMS[norm]
-            model = MLP(widths, entry.factory, linear=entry.linear, **options)
+        model = OriginalNet() if norm == "original" else MLP(widths, norm, **options)
         if std is not None:
             init_normal_(model, std)
     return model.to(device)
@@ -113,7 +109,13 @@ def compare(
         Each :class:`Run` when it ends, all seeds of a normalization before the next one. An
         interrupted run is the last. So is one that an error ends: the error is raised when the
         next run is asked for.
+
+    Raises:
+        ValueError: an unknown name or a number out of bounds, before the first run.
     """
+    _expect_known(norms)
+    seeds = [whole("compare", "each seed", seed, least=0) for seed in seeds]
+    positive("compare", "lr", lr)
 
     def train(run: Run, label: str) -> None:
         model = build(run.norm, seed=run.seed, device=data.device)
@@ -154,7 +156,18 @@ def learning_rate_sweep(
 
     Yields:
         Each :class:`Run` when it ends, as :func:`compare` does.
+
+    Raises:
+        ValueError: an unknown name or a number out of bounds, before the first run.
     """
+    _expect_known(norms)
+    seeds = [whole("learning_rate_sweep", "each seed", seed, least=0) for seed in seeds]
+    for rate in rates:
+        positive("learning_rate_sweep", "each rate", rate)
+    if not (is_finite(momentum) and 0 <= momentum < 1):
+        raise ValueError(
+            f"learning_rate_sweep expects a momentum from 0 to below 1; got {momentum!r}."
+        )
 
     def train(run: Run, label: str) -> None:
         model = build(run.norm, widths, seed=run.seed, std=std, device=data.device)
@@ -164,6 +177,12 @@ def learning_rate_sweep(
         fit(model, data, steps=steps, optimizer=sgd, **settings)
 
     return _runs(product(norms, rates, seeds), train)
+
+
+def _expect_known(norms: Iterable[str]) -> None:
+    for norm in norms:
+        if norm not in NAMES:
+            raise ValueError(f"Unknown normalization {norm!r}. Known ones: {', '.join(NAMES)}.")
 
 
 def _runs(

@@ -1,5 +1,6 @@
 """The training loop, for any module and any data that fit on the device."""
 
+import inspect
 import math
 import os
 import sys
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import classes, pairs, positive, whole, whole_data
 from .data import ImageData
 
 __all__ = ["History", "accuracy", "evaluate", "fit"]
@@ -89,10 +91,14 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Of the labels' shape, bool.
 
+    Raises:
+        ValueError: labels that are no classes, whole numbers from 0 to K - 1.
+
     Example:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([1, 1]))
         tensor([False,  True])
     """
+    classes("accuracy", "", logits, labels, entropy=False)
     return logits.argmax(1) == labels
 
 
@@ -123,21 +129,27 @@ def evaluate(
         The two means over all images; the second is NaN without a metric.
 
     Raises:
-        ValueError: if there are no images.
+        ValueError: if there are no images, or not a label for each; where accuracy or cross entropy
+            is asked for, labels that are no classes of the model.
 
     Example:
         >>> loss, accuracy = evaluate(nn.Identity(), torch.eye(4) * 100, torch.arange(4))
         >>> accuracy
         1.0
     """
+    pairs("evaluate", "", images, labels)
     if len(images) == 0:
         raise ValueError("evaluate expects at least one image; got none.")
+    batch_size = whole("evaluate", "batch_size", batch_size)
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        total_loss, total_metric = 0.0, 0.0 if metric else math.nan
+        total_images, total_loss, total_metric = 0, 0.0, 0.0 if metric else math.nan
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             outputs = model(x)
+            if not total_images:
+                _expect_classes("evaluate", outputs, labels, loss, metric)
+            total_images += len(y)
             total_loss += len(y) * loss(outputs, y).item()
             if metric is not None:
                 values = metric(outputs, y).double()
@@ -145,7 +157,7 @@ def evaluate(
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return total_loss / len(images), total_metric / len(images)
+    return total_loss / total_images, total_metric / total_images
 
 
 def fit(
@@ -172,15 +184,21 @@ def fit(
     reported on; it chooses nothing. On one machine and number of threads, the same seed gives the
     same bits.
 
+    What was frozen before stays as it was. A module that was put into eval mode runs in eval mode,
+    and so does one whose parameters require no gradient, all of them, so that its running
+    statistics stay, too. Only where all of the model is in eval mode, as a network is that was
+    loaded or evaluated, is it put into training mode.
+
     Args:
-        model: images to outputs, on the data's device. It is called, so its hooks run. It is left
-            in training mode.
+        model: images to outputs, on the data's device; also a compiled one. It is called, so its
+            hooks run. It is left in training mode, its frozen modules in eval mode.
         data: what :func:`~normtutorial.digits` returns, or four tensors of one's own: inputs and
             targets of any shape and type that model, loss and metric take.
         epochs: passes over the training images. Give this or ``steps``.
         steps: batches.
         batch_size: images per step. A last batch of a single image is left out.
-        optimizer: over the model's parameters. None is Adam at ``lr``.
+        optimizer: over the model's parameters. None is Adam at ``lr``. One that calls for the loss
+            itself, such as LBFGS, does so on one batch in each step.
         lr: learning rate of the default optimizer.
         loss: of outputs and labels, the mean over a batch; what is minimized.
         metric: as for :func:`evaluate`; what is recorded beside the loss. None for none.
@@ -201,8 +219,11 @@ def fit(
         its run is in the caller's ``history``.
 
     Raises:
-        ValueError: both or neither of ``epochs`` and ``steps``, or a number below 1; no training
-            images, or fewer than two for batches of two or more; a history that is not empty.
+        ValueError: both or neither of ``epochs`` and ``steps``, or a number out of bounds; data
+            that are not four tensors, a label for each image; no training images, or fewer than
+            two for batches of two or more; no parameter to train; a history that is not empty.
+            Before the first update: labels that are no classes of the model, where accuracy or
+            cross entropy is asked for.
 
     Example:
         >>> x, y = torch.randn(64, 1, 4, 4), torch.randint(10, (64,))
@@ -212,11 +233,12 @@ def fit(
         >>> len(history.train_loss), history.eval_steps
         (12, [4, 8, 12])
     """
-    n = len(data.train_images)
+    n = whole_data("fit", data)
+    batch_size, seed = whole("fit", "batch_size", batch_size), whole("fit", "seed", seed, least=0)
     total, evaluate_every = _schedule(n, epochs, steps, batch_size, evaluate_every)
-    if optimizer is None:
-        optimizer = torch.optim.Adam(model.parameters(), lr, fused=True)
+    optimizer = _optimizer(model, optimizer, lr)
     history = _begun(history, metric)
+    update = _trainer(model, optimizer, _checking(loss, metric, data, history), data)
     bar = _progress_bar(total, progress)
     with ExitStack() as stack:
         for probe in probes:
@@ -225,9 +247,7 @@ def fit(
         try:
             batches = islice(_batches(n, batch_size, seed), total)
             for step, (epoch, batch) in enumerate(batches, start=1):
-                started = time.perf_counter()
-                value = _train_step(model, optimizer, loss, data, batch)
-                _add_step(history, epoch, value, time.perf_counter() - started)
+                _add_step(history, epoch, *update(batch))
                 if step % evaluate_every == 0 or step == total or history.diverged:
                     test = data.test_images, data.test_labels
                     scores = evaluate(model, *test, loss=loss, metric=metric)
@@ -246,16 +266,67 @@ def fit(
     return history
 
 
+def _expect_classes(
+    who: str, outputs: Any, labels: Tensor, loss: Compare, metric: Compare | None
+) -> None:
+    """Where accuracy or cross entropy is asked for: labels are classes that have a score."""
+    entropy = loss is F.cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
+    if metric is accuracy:
+        classes(who, "accuracy", outputs, labels, entropy)
+    elif entropy and not labels.is_floating_point():  # else they are probabilities of classes
+        ignored = getattr(loss, "ignore_index", -100)
+        classes(who, "cross entropy", outputs, labels, entropy, ignored)
+
+
+def _checking(loss: Compare, metric: Compare | None, data: ImageData, history: History) -> Compare:
+    """The loss; the first time it is called, all labels are compared with the outputs."""
+
+    def checked(outputs: Tensor, targets: Tensor) -> Tensor:
+        if not history.train_loss:
+            for labels in data.train_labels, data.test_labels:
+                _expect_classes("fit", outputs, labels, loss, metric)
+        return loss(outputs, targets)
+
+    return checked
+
+
+def _optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer | None, lr: float
+) -> torch.optim.Optimizer:
+    """The one that is given, or Adam; either has something to train."""
+    lr = positive("fit", "lr", lr)
+    given = [] if optimizer is None else [p for g in optimizer.param_groups for p in g["params"]]
+    parameters = given or list(model.parameters())
+    if not any(p.requires_grad for p in parameters):
+        which = "are frozen (requires_grad is False)" if parameters else "are none"
+        raise ValueError(
+            f"fit expects parameters to train; those of {type(model).__name__} {which}."
+        )
+    return optimizer or torch.optim.Adam(parameters, lr, fused=True)
+
+
+def _frozen(model: nn.Module) -> list[nn.Module]:
+    """The modules that stay in eval mode: those that are, unless all are, and those without a
+    parameter that requires a gradient, with what is inside them."""
+    model = getattr(model, "_orig_mod", model)  # of a compiled one
+    modules = list(model.modules())
+    frozen = [m for m in modules if not m.training] if any(m.training for m in modules) else []
+    for module in modules:
+        requires = [p.requires_grad for p in module.parameters()]
+        if requires and not any(requires):
+            frozen.extend(module.modules())
+    return [module for module in frozen if module is not model]
+
+
 def _schedule(
     images: int, epochs: int | None, steps: int | None, batch_size: int, every: int | None
 ) -> tuple[int, int]:
     """Steps in all, and from one evaluation to the next."""
     if (epochs is None) == (steps is None):
         raise ValueError("fit expects either epochs or steps: give exactly one of them.")
-    numbers = dict(epochs=epochs, steps=steps, batch_size=batch_size, evaluate_every=every)
-    for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise ValueError(f"fit expects {name} of at least 1; got {value}.")
+    for name, value in dict(epochs=epochs, steps=steps, evaluate_every=every).items():
+        if value is not None:
+            whole("fit", name, value)
     if images < min(batch_size, 2):
         raise ValueError(f"fit expects at least two training images; got {images}.")
     per_epoch = images // batch_size + (images % batch_size > 1)
@@ -289,21 +360,35 @@ def _batches(images: int, batch_size: int, seed: int) -> Iterator[tuple[int, Ten
                 yield epoch, batch
 
 
-def _train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: Compare,
-    data: ImageData,
-    batch: Tensor,
-) -> float:
-    """One update of the parameters. Returns the loss of the batch before it."""
-    batch = batch.to(data.train_images.device)
-    model.train()
-    value = loss(model(data.train_images[batch]), data.train_labels[batch])
-    optimizer.zero_grad()
-    value.backward()
-    optimizer.step()
-    return value.item()
+def _trainer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Compare, data: ImageData
+) -> Callable[[Tensor], tuple[float, float]]:
+    """One update of the parameters on a batch: the batch's loss before it, and its seconds."""
+    frozen = _frozen(model)
+    closures = inspect.signature(optimizer.step).parameters.get("closure")
+    asks = closures is not None and closures.default is inspect.Parameter.empty  # as LBFGS does
+
+    def update(batch: Tensor) -> tuple[float, float]:
+        started = time.perf_counter()
+        batch = batch.to(data.train_images.device)
+        model.train()
+        for module in frozen:
+            module.training = False
+
+        def closure() -> Tensor:
+            value = loss(model(data.train_images[batch]), data.train_labels[batch])
+            optimizer.zero_grad()
+            value.backward()
+            return value
+
+        if asks:
+            value: Any = optimizer.step(closure)  # type: ignore[arg-type]  # when it first asks
+        else:
+            value = closure()
+            optimizer.step()
+        return value.item(), time.perf_counter() - started
+
+    return update
 
 
 def _add_step(history: History, epoch: int, loss: float, seconds: float) -> None:

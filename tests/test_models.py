@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from normtutorial import MLP, BatchNorm, GroupNorm, WeightNormLinear, init_normal_
+from normtutorial.norms import NORMS
 
 
 def names(model):
@@ -40,6 +41,41 @@ def test_the_norm_is_made_from_the_number_of_features():
 def test_linear_and_activation_can_be_chosen():
     model = MLP((8, 6, 2), linear=WeightNormLinear, activation=nn.Tanh)
     assert isinstance(model.linear2, WeightNormLinear) and isinstance(model.act1, nn.Tanh)
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_norm_can_be_named(name):
+    torch.manual_seed(0)
+    named = MLP((8, 16, 16, 2), name)
+    torch.manual_seed(0)
+    made = MLP((8, 16, 16, 2), NORMS[name].factory, linear=NORMS[name].linear)
+    assert repr(named) == repr(made)
+    assert_close(named.state_dict(), made.state_dict())
+
+
+def test_a_linear_layer_that_is_given_counts_before_that_of_the_named_norm():
+    assert type(MLP((8, 6, 2), "weight", linear=nn.Linear).linear1) is nn.Linear
+
+
+def test_an_unknown_norm_is_refused_with_those_that_are_known():
+    with pytest.raises(
+        ValueError, match=r"no norm 'bach'\. Known ones: none, weight, batch, layer"
+    ):
+        MLP((8, 6, 2), "bach")
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm1d(6), 3], ids=["module", "number"])
+def test_what_makes_no_norm_is_refused(norm):
+    with pytest.raises(ValueError, match=r"name of a norm, or what makes one.*got"):
+        MLP((8, 6, 2), norm)
+
+
+@pytest.mark.parametrize("width", [6.0, True, "6"])
+def test_a_width_is_a_whole_number(width):
+    with pytest.raises(
+        ValueError, match=f"MLP expects a whole number for each width; got {width!r}"
+    ):
+        MLP((8, width, 2))
 
 
 def test_images_are_flattened():
@@ -117,7 +153,7 @@ def test_with_a_generator_the_global_random_state_is_untouched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("std", ["he", 0, -1.0, None, float("nan")])
+@pytest.mark.parametrize("std", ["he", 0, -1.0, None, float("nan"), float("inf"), True])
 def test_another_std_is_refused(std):
     with pytest.raises(ValueError, match='expects a positive std, "kaiming" or "xavier"; got'):
         init_normal_(nn.Linear(8, 6), std)

@@ -249,6 +249,55 @@ def test_it_wants_weight_normalized_layers_with_a_bias(model):
         data_dependent_init_(model, rand(64, 12))
 
 
+class Calls(nn.Module):
+    """Calls the first layer, the normalization and the last; ``order`` says which ones."""
+
+    def __init__(self, order):
+        super().__init__()
+        layers = [WeightNormLinear(6, 6), nn.BatchNorm1d(6), WeightNormLinear(6, 6)]
+        self.layers, self.order = nn.ModuleList(layers).double(), order
+
+    def forward(self, x):
+        for i in self.order:
+            x = self.layers[i](x)
+        return x
+
+
+def refused(model, x, match):
+    """It leaves the model as it was: parameters, running statistics and hooks."""
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=match):
+        data_dependent_init_(model, x)
+    assert_close(dict(model.state_dict()), dict(before), rtol=0, atol=0)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "order, match",
+    [
+        ((0, 1, 2, 0), r"called once; 'layers\.0', .* is called more than once"),
+        ((0, 1), r"called once; 'layers\.2', .* is called never"),
+        ((), r"'layers\.0', .* is called never"),
+    ],
+    ids=["shared", "uncalled", "none"],
+)
+def test_a_layer_that_is_not_called_once_is_named(order, match):
+    refused(Calls(order), rand(64, 6, shift=1.0), match)
+
+
+@pytest.mark.parametrize("name", ["weight_g", "weight_v", "bias"])
+def test_a_layer_with_the_parameter_of_another_is_named(name):
+    model = Calls((0, 1, 2))
+    setattr(model.layers[2], name, getattr(model.layers[0], name))
+    refused(model, rand(64, 6, shift=1.0), "with its parameters, is called more than once")
+
+
+def test_a_unit_of_a_later_layer_that_does_not_vary_leaves_the_model_as_it_was():
+    model = Calls((0, 1, 2))
+    nn.init.zeros_(model.layers[2].weight_g)
+    refused(model, rand(64, 6, shift=1.0), "every unit to vary over the batch.* has 6 that do not")
+
+
 def test_weight_norm_works_under_vmap_over_the_parameters():
     v, g = torch.randn(5, 3, 4), torch.rand(5, 3, 1)
     one_by_one = torch.stack([NF.weight_norm(*pair) for pair in zip(v, g, strict=True)])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from normtutorial.probes import PERCENTILES, ActivationProbe, GradientProbe, activations
 
@@ -217,19 +218,126 @@ def test_a_shared_module_can_be_named_by_either_of_its_names():
     assert list(probe.records) == ["again", "again#2", "again#3"]
 
 
-def test_what_is_no_tensor_is_left_out():
-    class Pair(nn.Module):
-        def forward(self, x):
-            return x, x
+class Puts(nn.Module):
+    """Puts out what it is told to, made of its input."""
 
-    class First(nn.Module):
-        def forward(self, pair):
-            return pair[0]
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
 
-    model = nn.Sequential(Pair(), First())
+    def forward(self, x):
+        return self.what(x)
+
+
+def seen(model, x, layers=None):
+    """The names under which a probe and ``activations`` have something, which are the same."""
+    with ActivationProbe(model, layers) as probe:
+        model(x)
+    names = list(probe.records)
+    assert names == list(activations(model, x, layers))
+    return names
+
+
+@pytest.mark.parametrize(
+    "what, names",
+    [
+        (lambda x: (x, x.sum()), [""]),  # as recurrent layers and attention do
+        (lambda x: [x], [""]),
+        (lambda x: {"out": x, "aux": 2 * x, "count": 3}, ["[out]", "[aux]"]),
+    ],
+    ids=["tuple", "list", "dict"],
+)
+def test_of_a_tuple_the_first_tensor_is_recorded_and_of_a_dict_each_one(what, names):
+    model, x = nn.ModuleDict({"part": Puts(what)}), torch.randn(4, 2)
+    model.forward = lambda x: model["part"](x)
+    assert seen(model, x) == seen(model, x, ["part"]) == ["part" + name for name in names]
+    assert_close(activations(model, x)["part" + names[0]], x)
+
+
+def test_a_recurrent_layer_is_recorded_with_its_features():
+    model = nn.LSTM(3, 5, batch_first=True)
     with ActivationProbe(model) as probe:
-        model(torch.randn(4, 2))
-    assert list(probe.records) == list(activations(model, torch.randn(4, 2))) == ["1"]
+        y, _ = model(torch.randn(4, 7, 3))
+    assert_close(probe.records[""].mean[0], y.detach().mean((0, 1)))
+
+
+@pytest.mark.parametrize(
+    "what, got",
+    [
+        (lambda x: None, "NoneType"),
+        (lambda x: (3, x), "tuple of int, Tensor"),
+        (lambda x: (), "tuple of nothing"),
+        (lambda x: {"a": 3}, "dict"),
+    ],
+    ids=["None", "tuple", "empty", "dict"],
+)
+@pytest.mark.parametrize("look", ["probe", "activations"])
+def test_a_named_output_without_a_tensor_is_refused_at_once(look, what, got):
+    model = nn.Sequential(Puts(what), Puts(lambda x: torch.ones(4, 2)))
+    assert seen(model, torch.ones(4, 2)) == ["1"]
+    message = rf"expects a tensor of real numbers.*'0' put out {got}"
+    with ActivationProbe(model, ["0"]), pytest.raises(ValueError, match=message):
+        model(torch.ones(4, 2)) if look == "probe" else activations(model, torch.ones(4, 2), ["0"])
+
+
+@pytest.mark.parametrize(
+    "output",
+    [torch.zeros(4, 3, dtype=torch.complex64), torch.eye(3).to_sparse()],
+    ids=["complex", "sparse"],
+)
+def test_a_named_output_that_has_no_order_is_refused_at_once(output):
+    with pytest.raises(ValueError, match=r"real numbers.*put out one of torch"):
+        record_of(output)
+
+
+class Partial(nn.Module):
+    """Calls one of its layers, and takes the weight of another."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.taken = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return F.linear(self.used(x), self.taken.weight)
+
+
+def test_a_named_module_that_is_not_called_is_named_in_the_first_pass():
+    model, x = Partial(), torch.randn(4, 3)
+    assert seen(model, x) == ["used"]
+    message = "expects modules that this pass calls; it did not call 'taken'"
+    with ActivationProbe(model, ["used", "taken"]), pytest.raises(ValueError, match=message):
+        model(x)
+    with pytest.raises(ValueError, match=message):
+        activations(model, x, ["used", "taken"])
+
+
+def test_of_what_is_not_named_something_has_to_be_called():
+    class Taken(Partial):
+        def forward(self, x):
+            return F.linear(x, self.taken.weight)
+
+    model, x = Taken(), torch.randn(4, 3)
+    message = "did not call 'used', 'taken'"
+    with ActivationProbe(model), pytest.raises(ValueError, match=message):
+        model(x)
+    with pytest.raises(ValueError, match=message):
+        activations(model, x)
+
+
+def test_a_module_may_be_left_out_of_a_later_pass():
+    model = Shared()
+    with ActivationProbe(model, ["1", "2"], every=1) as probe:
+        for model.depth in (1, 0, 1):
+            model(torch.randn(6, 9))
+    assert probe.records["2"].passes.tolist() == [0, 2]
+
+
+def test_attention_is_recorded_with_what_it_puts_out():
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    names = seen(block, torch.randn(6, 5, 8))
+    assert "self_attn" in names and "self_attn.out_proj" not in names
+    with ActivationProbe(block, ["self_attn.out_proj"]), pytest.raises(ValueError, match="around"):
+        block(torch.randn(6, 5, 8))
 
 
 @pytest.mark.parametrize("look", [ActivationProbe, lambda m, n: activations(m, images(), n)])
@@ -275,6 +383,13 @@ def test_records_of_a_probe_that_saw_nothing_say_what_to_do(kind):
         ({"bins": 0}, "bins of at least 1; got 0"),
         ({"range": (1, 1)}, r"finite range \(low, high\); got \(1, 1\)"),
         ({"range": (0, math.inf)}, "finite range"),
+        ({"range": (False, True)}, "finite range"),
+        ({"range": (1, 2, 3)}, r"finite range \(low, high\); got \(1, 2, 3\)"),
+        ({"range": 4}, r"finite range \(low, high\); got 4"),
+        ({"every": 1.5}, "whole number for every; got 1.5"),
+        ({"every": True}, "whole number for every; got True"),
+        ({"bins": 2.0}, "whole number for bins; got 2.0"),
+        ({"unit_dim": 0.5}, "whole number for unit_dim; got 0.5"),
     ],
 )
 def test_options_out_of_bounds_are_named(options, message):
@@ -342,8 +457,80 @@ def test_units_of_a_sequence_are_its_features(unit_dim):
     )
 
 
+def widths(model, *inputs, **options):
+    """The number of units of each record."""
+    with ActivationProbe(model, every=1, **options) as probe:
+        for x in inputs:
+            model(x)
+    return {name: record.mean.shape[1] for name, record in probe.records.items()}
+
+
+def test_units_of_a_transformer_are_features_at_any_length():
+    model = nn.Sequential(
+        nn.Embedding(11, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 6)
+    )
+    tokens = [torch.randint(11, (4, length)) for length in (5, 8, 16, 2)]
+    found = widths(model, *tokens)
+    assert found.pop("1.linear1") == found.pop("1.dropout") == 16 and found.pop("2") == 6
+    assert len(found) == 7 and set(found.values()) == {8}
+    assert widths(model, *tokens, layers=["1"]) == {"1": 8}
+
+
+def test_units_of_a_convolutional_network_are_channels_at_any_length():
+    model = nn.Sequential(
+        nn.Conv1d(3, 6, 1), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2), nn.Conv1d(6, 4, 1),
+        nn.GroupNorm(2, 4), nn.LayerNorm((4, 4)), nn.Tanh(),
+    )  # fmt: skip
+    assert list(widths(model, torch.randn(5, 3, 8)).values()) == [6, 6, 6, 6, 4, 4, 4, 4]
+    assert list(widths(model[:6], *(torch.randn(5, 3, n) for n in (8, 12))).values())[2] == 6
+
+
+def test_units_follow_their_layers_through_a_network_of_both_kinds():
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.relu1 = nn.Conv2d(1, 6, 2, 2), nn.ReLU()
+            self.swap = Puts(lambda x: x.flatten(2).mT)
+            self.linear, self.relu2 = nn.Linear(6, 5), nn.ReLU()
+            self.scores = Puts(lambda x: (x[:, None] @ x[:, None].mT).expand(-1, 3, -1, -1))
+
+        def forward(self, x):
+            return self.scores(self.relu2(self.linear(self.swap(self.relu1(self.conv(x))))))
+
+    expected = {"conv": 6, "relu1": 6, "swap": 6, "linear": 5, "relu2": 5, "scores": 3}
+    assert widths(Patches(), torch.randn(2, 1, 6, 8)) == expected  # 12 patches
+    assert widths(Patches(), torch.randn(2, 1, 6, 8), layers=["relu2"]) == {"relu2": 5}
+
+
+def test_units_are_where_as_many_are_as_the_layer_says():
+    class LayerNorm2d(nn.LayerNorm):  # as in ConvNeXt
+        def forward(self, x):
+            return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+    model = nn.Sequential(nn.Conv2d(1, 6, 1), LayerNorm2d(6), nn.ReLU(), nn.PixelUnshuffle(2))
+    assert widths(model, torch.randn(2, 1, 4, 8)) == {"0": 6, "1": 6, "2": 6, "3": 24}
+    both_ways = nn.LSTM(3, 5, bidirectional=True, batch_first=True)
+    assert widths(both_ways, torch.randn(2, 5, 3), torch.randn(2, 10, 3)) == {"": 10}
+
+
+def test_without_a_layer_before_it_units_are_in_dim_1():
+    x = torch.randn(4, 3, 5)
+    model = nn.Sequential(nn.Identity(), nn.Linear(5, 7))
+    with ActivationProbe(model, every=1) as probe:
+        for mode in (True, False, True):
+            model.train(mode)(x)
+    assert probe.records["0"].mean.shape == (2, 3)
+
+
+def test_the_dim_that_is_given_counts_before_what_the_layers_say():
+    assert widths(nn.Sequential(nn.Linear(5, 7), nn.ReLU()), torch.randn(4, 3, 5), unit_dim=1) == {
+        "0": 3,
+        "1": 3,
+    }
+
+
 @pytest.mark.parametrize("shape", [(), (6,)], ids=str)
-@pytest.mark.parametrize("unit_dim", [1, -1, 2])
+@pytest.mark.parametrize("unit_dim", [None, 1, -1, 2])
 def test_an_output_with_fewer_than_two_dims_is_one_unit(shape, unit_dim):
     record = record_of(x := torch.randn(shape), unit_dim=unit_dim)
     assert_close(record.mean[0], x.mean()[None])
@@ -451,10 +638,9 @@ def test_an_output_that_is_all_nan_is_recorded():
     assert record.dead.tolist() == [0]
 
 
-@pytest.mark.parametrize("output", [torch.zeros(0, 3), torch.zeros(4, 3, dtype=torch.complex64)])
-def test_empty_and_complex_outputs_are_left_out(output):
+def test_an_empty_output_is_left_out():
     with pytest.raises(RuntimeError, match="recorded nothing"):
-        record_of(output)
+        record_of(torch.zeros(0, 3))
 
 
 def test_an_output_that_is_changed_in_place_is_recorded_as_it_was():
@@ -566,6 +752,81 @@ def test_sparse_and_half_gradients_are_measured(layer, x, norm):
     with GradientProbe(layer) as probe:
         layer(x).sum().backward()
     assert_close(probe.records["weight"].grad_norm[0].item(), norm)
+
+
+def test_without_parameters_to_train_there_are_no_gradients_to_see():
+    model = network().requires_grad_(False)
+    before = hooks(model)
+    probe = GradientProbe(model)
+    message = "GradientProbe expects a model with parameters that require a gradient; Sequential"
+    with pytest.raises(ValueError, match=message):
+        probe.__enter__()
+    assert hooks(model) == before
+    model[1].requires_grad_(True)
+    train(model, 1, [probe])
+    assert list(probe.records) == ["1.weight", "1.bias"]
+
+
+def test_a_shared_parameter_has_the_gradient_of_all_its_uses():
+    model, x = Shared(), torch.randn(6, 9)
+    with GradientProbe(model) as probe:
+        model(x).sum().backward()
+    assert_close(probe.records["2.weight"].grad_norm[0], model[2].weight.grad.norm())
+
+
+def test_every_pass_of_an_optimizer_with_a_closure_is_recorded():
+    model, losses = network(), []
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
+
+    def closure():
+        optimizer.zero_grad()
+        losses.append(F.cross_entropy(model(images()), torch.arange(32) % 4))
+        losses[-1].backward()
+        return losses[-1]
+
+    with GradientProbe(model, every=1) as probe:
+        optimizer.step(closure)
+    assert len(probe.passes) == len(losses) > 1
+    assert (probe.records["1.weight"].update_norm[:-1] > 0).all()  # the last one it only asks for
+
+
+class Again(nn.Module):
+    """Computes its part again in backward, in place of keeping what it put out."""
+
+    def __init__(self, part, reentrant):
+        super().__init__()
+        self.part, self.reentrant = part, reentrant
+
+    def forward(self, x):
+        return checkpoint(self.part, x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("probed", ["the model", "a part"])
+def test_what_backward_computes_again_is_no_second_pass_and_no_second_call(reentrant, probed):
+    part = nn.Sequential(nn.Linear(9, 5), nn.ReLU(), nn.Linear(5, 2))
+    model = Again(part, reentrant)
+    target = part if probed == "a part" else model
+    with ActivationProbe(target, every=1) as probe, GradientProbe(target, every=1) as gradients:
+        for _ in range(3):
+            model(torch.randn(4, 9, requires_grad=True)).sum().backward()
+    assert probe.passes == gradients.passes == [0, 1, 2]
+    prefix = "" if target is part else "part."
+    assert list(probe.records) == [prefix + name for name in "012"]
+    assert gradients.records[prefix + "0.weight"].grad_norm.isfinite().all()
+
+
+def test_what_is_called_again_while_a_pass_is_under_way_is_no_second_call():
+    class Penalty(Again):
+        def forward(self, x):
+            y = super().forward(x)
+            (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+            return y + slope.square().sum()
+
+    model = Penalty(nn.Linear(9, 5), reentrant=False)
+    with ActivationProbe(model) as probe:
+        model(torch.randn(4, 9, requires_grad=True))
+    assert list(probe.records) == ["part"]
 
 
 # Nothing is disturbed, nothing is left

@@ -35,3 +35,15 @@ def test_threads_are_given_back_also_after_an_error():
     with pytest.raises(ZeroDivisionError), threads(before + 1):
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n", [0, 1.5, True])
+def test_a_number_of_threads_is_a_whole_one(n):
+    with pytest.raises(ValueError, match=f"threads expects .*; got {n}"), threads(n):
+        pass
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, True])
+def test_a_number_of_seeds_is_a_whole_one(n):
+    with pytest.raises(ValueError, match=f"seed_list expects .*; got {n}"):
+        seed_list(n)

@@ -86,6 +86,30 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
         build("btach")
 
 
+@pytest.mark.parametrize(
+    "call, match",
+    [
+        (lambda: build("batch", seed=1.5), "build expects a whole number for seed; got 1.5"),
+        (lambda: build("batch", SMALL, std=float("inf")), "positive std.*got inf"),
+        (lambda: compare(["none", "bach"], images(), seeds=[0]), "Unknown normalization 'bach'"),
+        (lambda: compare(["none"], images(), seeds=[0, True]), "for each seed; got True"),
+        (lambda: compare(["none"], images(), seeds=[0], lr=float("nan")), "for lr; got nan"),
+        (lambda: rates_of(["bach"], [0.1]), "Unknown normalization 'bach'"),
+        (lambda: rates_of(["none"], [0.1, -1]), "number for each rate; got -1"),
+        (lambda: rates_of(["none"], [0.1], seeds=[True]), "number for each seed; got True"),
+        (lambda: rates_of(["none"], [0.1], momentum=1), "momentum from 0 to below 1; got 1"),
+        (lambda: rates_of(["none"], [0.1], momentum=float("nan")), "to below 1; got nan"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_before_the_first_run(call, match):
+    with pytest.raises(ValueError, match=match):
+        call()
+
+
+def rates_of(norms, rates, seeds=(0,), **options):
+    return learning_rate_sweep(norms, rates, images(), seeds=seeds, **options)
+
+
 @pytest.mark.parametrize("arguments", [{"widths": SMALL}, {"activation": nn.Tanh}], ids=str)
 def test_the_original_comes_in_one_size(arguments):
     with pytest.raises(ValueError, match=r"original network has widths \(784, .* no options"):

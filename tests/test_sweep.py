@@ -118,6 +118,35 @@ def test_new_runs_of_code_that_has_changed_again_are_dropped(chapter):
     assert len(record["one"]["next"]["runs"]) == 1
 
 
+def test_code_that_is_again_what_it_was_has_its_old_runs(chapter):
+    record = {}
+    for seed in range(2):
+        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
+    before = chapter.read_text()
+    write(chapter, "x = 1")
+    sweep.add(record, ("one", 0, "mnist", 1), run(0.1, holds=False))
+    assert sweep.summary(record, ["one"])[0] == 1
+    chapter.write_text(before)
+    assert sweep.summary(record, ["one"])[0] == 0
+    sweep.add(record, ("one", 2, "mnist", 1), run(0.5))
+    assert "next" not in record["one"] and len(record["one"]["runs"]) == 3
+
+
+def test_code_that_changes_during_a_sweep_ends_it(chapter, monkeypatch, tmp_path):
+    monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
+
+    def one(job):
+        if job[1] == 1:
+            write(chapter, "x = 1")
+        return job, run(0.5)
+
+    monkeypatch.setattr(sweep, "one", one)
+    record = {}
+    with pytest.raises(SystemExit, match="code of one has changed meanwhile"):
+        sweep.sweep(record, [("one", seed, "mnist", 1) for seed in range(3)], jobs=1)
+    assert record == {} or record["one"]["runs"] == [[0, "mnist", 1]]
+
+
 def test_a_sweep_makes_the_runs_that_are_not_there(chapter, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
     made = []
@@ -166,6 +195,7 @@ def test_what_is_used_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
     assert used("def later():\n    from normtutorial import c") == {"c.py", "deep/d.py", "b.py"}
     assert used("from normtutorial.deep import g") == {"deep/d.py", "b.py"}
     assert used("import normtutorial.b as x") == {"b.py"}
+    assert used("import normtutorial.unused") >= {"unused.py", "a.py"}  # it binds the package
     everything = {"deep/__init__.py", "deep/d.py", "deep/e.py", "b.py"}
     assert used("from normtutorial.deep import own") == everything
     assert used("from normtutorial import deep") == everything

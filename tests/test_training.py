@@ -8,15 +8,19 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.data import DataLoader, TensorDataset
 
 from helpers import toy
 from normtutorial import MLP, BatchNorm, History, ImageData, evaluate, fit
+from normtutorial.training import accuracy
 
 
 def model(seed: int = 0, norm=None) -> MLP:
@@ -134,6 +138,36 @@ def test_gradients_of_before_do_not_count():
     assert values(fit(a, toy(), steps=3)) == values(fit(b, toy(), steps=3))
 
 
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_an_optimizer_that_asks_for_the_loss_itself_trains(scheduled):
+    data, ours, theirs = toy(), model(), model()
+    a, b = (torch.optim.LBFGS(m.parameters(), lr=0.5, max_iter=4) for m in (ours, theirs))
+    if scheduled:
+        torch.optim.lr_scheduler.ConstantLR(a, 1.0)  # wraps its step
+    history = fit(ours, data, steps=2, batch_size=64, optimizer=a)
+
+    def closure():
+        b.zero_grad()
+        loss = F.cross_entropy(theirs(data.train_images), data.train_labels)
+        loss.backward()
+        return loss
+
+    losses = [b.step(closure).item() for _ in range(2)]
+    assert_close(history.train_loss, losses, rtol=1e-5, atol=0)
+    assert losses[1] < losses[0] - 0.1
+
+
+def test_gradients_are_there_before_an_optimizer_steps():
+    """Where they may be clipped, for one."""
+    net, norms = model(), []
+    sgd = torch.optim.SGD(net.parameters(), 0.1)
+    sgd.register_step_pre_hook(
+        lambda *_: norms.append(nn.utils.clip_grad_norm_(net.parameters(), 1e-3))
+    )
+    fit(net, toy(), steps=3, optimizer=sgd)
+    assert len(norms) == 3 and min(norms) > 0
+
+
 # --- epochs, steps, batches -----------------------------------------------------------------------
 
 
@@ -230,6 +264,97 @@ def test_it_trains_in_training_mode_and_tests_in_eval_mode():
     fit(net.eval(), toy(), epochs=2, batch_size=32)
     assert net.modes == [True, True, False, True, True, False]
     assert net.training and net.inner.training
+
+
+def frozen_by(way: str, part: nn.Module) -> None:
+    if way == "eval mode":
+        part.eval()
+    else:
+        part.requires_grad_(False)
+
+
+class Tuned(nn.Module):
+    """A part that was trained before, with statistics and dropout, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        norm = BatchNorm(12, affine=False)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), norm, nn.Dropout())
+        self.head = nn.Linear(12, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+@pytest.mark.parametrize("way", ["eval mode", "no gradients"])
+def test_what_was_frozen_stays_as_it_was(way):
+    net = Tuned()
+    frozen_by(way, net.body)
+    before = copy.deepcopy(net.state_dict())
+    modes = []
+    net.body[3].register_forward_pre_hook(lambda m, _: modes.append((m.training, net.training)))
+    fit(net, toy(), steps=4, batch_size=32, evaluate_every=2)
+    assert modes[:3] == [(False, True), (False, True), (False, False)]
+    assert net.training and net.head.training
+    assert not any(module.training for module in net.body)
+    changed = {k for k, v in net.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {"head.weight", "head.bias"} | (
+        {"body.1.weight", "body.1.bias"} if way == "eval mode" else set()
+    )
+
+
+def test_what_was_frozen_stays_in_eval_mode_where_a_callback_changes_the_modes():
+    net = Tuned()
+    net.body.eval()
+    fit(net, toy(), steps=2, evaluate_every=1, on_evaluation=lambda _: net.train())
+    assert net.body[2].num_batches_tracked == 0
+
+
+def test_a_head_that_was_put_into_training_mode_is_the_only_one():
+    net = Tuned().eval()
+    net.head.train()
+    fit(net, toy(), steps=2)
+    assert net.training and net.head.training and not net.body[2].training
+    assert net.body[2].num_batches_tracked == 0
+
+
+def test_a_model_in_eval_mode_is_put_into_training_mode():
+    net = Tuned().eval()
+    fit(net, toy(), steps=2)
+    assert all(module.training for module in net.modules())
+    assert net.body[2].num_batches_tracked == 2
+
+
+def test_a_layer_with_one_parameter_frozen_is_not():
+    net = model(norm=BatchNorm)
+    net.norm1.weight.requires_grad_(False)
+    fit(net, toy(), steps=2)
+    assert net.norm1.training and net.norm1.num_batches_tracked == 2
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_model_with_all_parameters_frozen_is_refused(given):
+    net = model().requires_grad_(False)
+    sgd = torch.optim.SGD(net.parameters(), 0.1) if given else None
+    with pytest.raises(ValueError, match="parameters to train; those of MLP are frozen"):
+        fit(net, toy(), steps=1, optimizer=sgd)
+    with pytest.raises(ValueError, match="parameters to train; those of Identity are none"):
+        fit(nn.Identity(), toy(), steps=1)
+
+
+def test_a_loss_may_have_the_parameters():
+    class Temperature(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.log = nn.Parameter(torch.zeros(()))
+
+        def forward(self, logits, labels):
+            return F.cross_entropy(logits * self.log.exp(), labels)
+
+    net, loss = model().requires_grad_(False), Temperature()
+    fit(net, toy(), steps=2, loss=loss, optimizer=torch.optim.SGD(loss.parameters(), 0.1))
+    assert loss.log != 0
 
 
 def test_the_model_is_called_so_that_its_hooks_run():
@@ -408,12 +533,29 @@ def test_an_interrupt_in_a_hook_of_a_probe_is_one_too():
         ({"steps": -1}, "fit expects steps of at least 1; got -1"),
         ({"epochs": 1, "batch_size": 0}, "fit expects batch_size of at least 1; got 0"),
         ({"epochs": 1, "evaluate_every": 0}, "fit expects evaluate_every of at least 1; got 0"),
+        ({"epochs": 1.5}, "fit expects a whole number for epochs; got 1.5"),
+        ({"epochs": True}, "fit expects a whole number for epochs; got True"),
+        ({"steps": 2.0}, "fit expects a whole number for steps; got 2.0"),
+        ({"steps": 1, "batch_size": "16"}, "fit expects a whole number for batch_size; got '16'"),
+        ({"steps": 1, "evaluate_every": 1.5}, "whole number for evaluate_every; got 1.5"),
+        ({"steps": 1, "seed": 0.5}, "fit expects a whole number for seed; got 0.5"),
+        ({"steps": 1, "seed": -1}, "fit expects seed of at least 0; got -1"),
+        ({"steps": 1, "lr": 0}, "fit expects a positive, finite number for lr; got 0"),
+        ({"steps": 1, "lr": -0.1}, "positive, finite number for lr; got -0.1"),
+        ({"steps": 1, "lr": math.nan}, "positive, finite number for lr; got nan"),
+        ({"steps": 1, "lr": math.inf}, "positive, finite number for lr; got inf"),
+        ({"steps": 1, "lr": True}, "positive, finite number for lr; got True"),
     ],
     ids=str,
 )
 def test_arguments_that_make_no_sense_are_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
         fit(model(), toy(), **arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    small, rate = np.int64(2), np.float32(0.001)
+    assert len(fit(model(), toy(), steps=small, batch_size=small, lr=rate).train_loss) == 2
 
 
 @pytest.mark.parametrize("images, batch_size", [(0, 1), (0, 16), (1, 16)])
@@ -528,7 +670,7 @@ def test_evaluate_wants_images():
 
 
 def test_evaluate_wants_a_label_for_each_image():
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="a label for each image; got 4 images and 2 labels"):
         evaluate(nn.Identity(), torch.eye(4), torch.arange(2), batch_size=2)
 
 
@@ -643,3 +785,153 @@ def test_a_language_model_uses_the_same_loop():
     data = ImageData(x[:32], y[:32], x[32:], y[32:], "counting")
     history = fit(Words(), data, epochs=30, batch_size=8, lr=0.1)
     assert history.final_accuracy == 1.0 and history.test_loss[-1] < 0.1
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def loader(data):
+    return DataLoader(TensorDataset(data.train_images, data.train_labels))
+
+
+@pytest.mark.parametrize(
+    "data", [loader(toy()), toy().train_images, None], ids=["loader", "x", "0"]
+)
+def test_data_of_another_kind_are_refused_with_what_to_make_of_them(data):
+    kind = type(data).__name__
+    match = rf"fit expects ImageData, four tensors.*got {kind}\. Make it of what.*ImageData\(train_"
+    with pytest.raises(ValueError, match=match):
+        fit(model(), data, steps=1)
+
+
+@pytest.mark.parametrize(
+    "change, match",
+    [
+        ({"train_images": toy().train_images.numpy()}, "four tensors to draw from"),
+        (
+            {"train_labels": toy().train_labels[:5]},
+            "each training image; got 64 images and 5 labels",
+        ),
+        ({"test_labels": toy().test_labels[:5]}, "each test image; got 32 images and 5 labels"),
+        (
+            {"test_images": toy().test_images[:0], "test_labels": toy().test_labels[:0]},
+            "fit expects at least one test image; got none",
+        ),
+    ],
+    ids=["numpy", "train", "test", "empty"],
+)
+def test_data_that_do_not_fit_together_are_refused(change, match):
+    net = Watch(model())
+    with pytest.raises(ValueError, match=match):
+        fit(net, replace(toy(), **change), steps=1)
+    assert net.modes == []
+
+
+@pytest.mark.parametrize(
+    "images", [loader(toy()), toy().test_images.numpy()], ids=["loader", "numpy"]
+)
+def test_evaluate_takes_tensors(images):
+    match = rf"evaluate expects tensors of images and labels; got {type(images).__name__} and Tens"
+    with pytest.raises(ValueError, match=match):
+        evaluate(model(), images, toy().test_labels)
+
+
+@pytest.mark.parametrize("batch_size, got", [(0, "at least 1; got 0"), (1.5, "got 1.5")])
+def test_evaluate_takes_batches_of_whole_numbers(batch_size, got):
+    with pytest.raises(ValueError, match=f"evaluate expects .*batch_size.*{got}"):
+        evaluate(model(), toy().test_images, toy().test_labels, batch_size=batch_size)
+
+
+BAD_LABELS = {
+    "floats": (lambda y: y.float(), r"got torch.float32 of shape \(32,\)"),
+    "bools": (lambda y: y > 3, r"got torch.bool of shape \(32,\)"),
+    "columns": (lambda y: y[:, None], r"got torch.int64 of shape \(32, 1\)"),
+    "one-hot": (lambda y: F.one_hot(y, 10), r"got torch.int64 of shape \(32, 10\)"),
+    "from one on": (lambda y: y + 1, "got numbers from 1 to 10"),
+    "negative": (lambda y: y - 1, "got numbers from -1 to 8"),
+}
+
+
+ASKING = {
+    "default": ({}, "accuracy"),
+    "accuracy": ({"loss": lambda y, t: y.square().mean()}, "accuracy"),
+    "entropy": ({"metric": None}, "cross entropy"),
+    "module": ({"metric": None, "loss": nn.CrossEntropyLoss()}, "cross entropy"),
+}
+
+
+@pytest.mark.parametrize(
+    "bad, asking",
+    [
+        (bad, asking)
+        for bad in BAD_LABELS
+        for asking in ASKING
+        if bad != "floats" or ASKING[asking][1] == "accuracy"  # else they are probabilities
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_labels_that_are_no_classes_are_refused_before_the_first_update(bad, asking, split):
+    (make, got), (options, asked) = BAD_LABELS[bad], ASKING[asking]
+    data, net = toy(32, 32), model()
+    labels = make(getattr(data, f"{split}_labels"))
+    before = copy.deepcopy(net.state_dict())
+    match = (
+        rf"labels from 0 to 9 for {asked}.*10 scores, int64 of shape \(32,\); {got}\. For targets"
+    )
+    with pytest.raises(ValueError, match="fit expects " + match):
+        fit(net, replace(data, **{f"{split}_labels": labels}), steps=1, **options)
+    assert_close(dict(net.state_dict()), dict(before), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="evaluate expects " + match):
+        evaluate(net, data.test_images, make(data.test_labels), **options)
+
+
+@pytest.mark.parametrize(
+    "what, got",
+    [(lambda y: y[:, 0], r"shape \(64,\)"), (lambda y: {"logits": y}, "dict")],
+    ids=["numbers", "dict"],
+)
+def test_scores_are_wanted_where_accuracy_is(what, got):
+    net = Fails(model(), 0, what)
+    with pytest.raises(ValueError, match=rf"scores \(N, K, ...\) for accuracy; .* put out .*{got}"):
+        fit(net, toy(), steps=1)
+
+
+def test_labels_that_cross_entropy_takes_are_taken():
+    data, net = toy(), model()
+    hot = [F.one_hot(y, 10).float() for y in (data.train_labels, data.test_labels)]
+    soft = replace(data, train_labels=hot[0], test_labels=hot[1])
+    wholes = replace(data, train_labels=data.train_labels.byte())
+    plain = fit(model(), data, steps=2)
+    assert_close(fit(net, soft, steps=2, metric=None).train_loss, plain.train_loss)
+    assert fit(model(), wholes, steps=2).train_loss == plain.train_loss
+    for loss, none in ((F.cross_entropy, -100), (nn.CrossEntropyLoss(ignore_index=77), 77)):
+        some = replace(
+            data, train_labels=data.train_labels.masked_fill(data.train_labels > 7, none)
+        )
+        assert math.isfinite(fit(model(), some, steps=1, loss=loss, metric=None).test_loss[-1])
+        with pytest.raises(ValueError, match="for accuracy"):
+            fit(model(), some, steps=1, loss=loss)
+
+
+def test_accuracy_alone_takes_any_whole_numbers():
+    def error(y, t):
+        return (y - F.one_hot(t.long(), 10)).square().mean()
+
+    data = replace(toy(), train_labels=toy().train_labels.int())
+    assert len(fit(model(), data, steps=1, loss=error).train_loss) == 1
+
+
+@pytest.mark.parametrize(
+    "labels, got",
+    [
+        (torch.arange(3)[:, None], r"shape \(3, 1\)"),  # would be compared with all of them
+        (torch.arange(3.0), "float32"),
+        (torch.arange(3) + 1, "from 1 to 3"),
+    ],
+    ids=["column", "floats", "from one on"],
+)
+def test_accuracy_is_that_of_classes(labels, got):
+    with pytest.raises(
+        ValueError, match=rf"accuracy expects labels from 0 to 2, as .* got .*{got}"
+    ):
+        accuracy(torch.eye(3), labels)

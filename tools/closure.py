@@ -53,7 +53,10 @@ def _imported(code: str, package: list[str]) -> Iterator[Path]:
     for node in ast.walk(parsed(code)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _behind(alias.name.split("."))
+                parts = alias.name.split(".")
+                yield from _behind(parts)
+                if alias.asname is None:  # then it binds the package, and all that is in it
+                    yield from _behind(parts[:1])
         elif isinstance(node, ast.ImportFrom):
             module = _module(node, package)
             for alias in node.names:

@@ -37,6 +37,7 @@ from chapters import ROOT
 from mutants import MISTAKES, PACKAGE, Mutant, digest, every_small_change, files, why_it_lives
 
 RECORD = ROOT / "records" / "mutants.json"
+KNOWN = [*MISTAKES, *files()]  # a mistake takes the place of what is in any of these
 OTHER = {  # they ask the repository, the book or the tools, or start programs that take long
     "architecture", "benchmarks", "extensions", "mistakes", "mutate", "notebooks",
     "quick_benchmarks", "refresh", "supply_chain", "sweep", "sweep_of_the_book", "torchvision",
@@ -365,7 +366,7 @@ def status(record: dict) -> Iterator[str]:
     for file, entry in entries.items():
         told = "never asked about"
         if entry:
-            now = digest(*([file] if file else MISTAKES))
+            now = digest(*([file] if file else KNOWN))
             code = "the code as it is" if entry.get("digest") == now else "earlier code"
             told = f"{entry['killed']:4} of {entry['mutants']:4} noticed, in {code}"
         yield f"{file or 'mistakes':22} {told}"
@@ -393,7 +394,7 @@ def main() -> int:
         print(*status(record), sep="\n")
         return 0
     everything = options.all or bool(options.words)
-    known = record.get("known", {}).get("digest") != digest(*MISTAKES) or everything
+    known = record.get("known", {}).get("digest") != digest(*KNOWN) or everything
     wanted = files() if everything else stale(record)
     if options.known or options.file:
         known, wanted = options.known, options.file or []
@@ -425,7 +426,7 @@ def main() -> int:
                 record = (
                     with_file(record, file, len(chosen), alive)
                     if file
-                    else record | {"known": counted(len(chosen), alive, *MISTAKES)}
+                    else record | {"known": counted(len(chosen), alive, *KNOWN)}
                 )
                 records.write(RECORD, record)
     seconds = time.perf_counter() - started

@@ -180,7 +180,9 @@ def add(record: dict[str, Any], job: tuple[str, int, str, int], claims: list[dic
     if part is None:
         part = entry["next"] = fresh
     enter(part, run, claims)
-    if part is not entry and all(old in part["runs"] for old in entry["runs"]):
+    if part is entry:
+        entry.pop("next", None)  # the code is again what it was
+    elif all(old in part["runs"] for old in entry["runs"]):
         record[chapter] = part
 
 
@@ -225,8 +227,10 @@ def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
 
 
 def summary(record: dict[str, Any], names: list[str]) -> tuple[int, str]:
-    """How many failures the newest runs of these chapters had, and what they say in all."""
-    newest = [record[name].get("next", record[name]) for name in names if name in record]
+    """How many failures these chapters had with their code as it is, or else with that which was
+    recorded, and what their runs say in all."""
+    there = [name for name in names if name in record]
+    newest = [made_with(digest(name), record[name]) or record[name] for name in there]
     rows = [row for part in newest for row in part["claims"].values()]
     runs = sum(len(part["runs"]) for part in newest)
     failures = sum(len(row["failed"]) for row in rows)
@@ -236,15 +240,25 @@ def summary(record: dict[str, Any], names: list[str]) -> tuple[int, str]:
 
 
 def sweep(record: dict[str, Any], wanted: list[tuple], jobs: int) -> int:
-    """Make the wanted runs that are not there. Returns how many did not come to their end."""
+    """Make the wanted runs that are not there. Returns how many did not come to their end.
+
+    The module is loaded once, at the start, so that code which changes meanwhile ends the sweep.
+    """
+    codes = {name: digest(name) for name in {job[0] for job in wanted}}
     there = {
         (name, *run)
-        for name in {job[0] for job in wanted} & record.keys()
-        for run in (made_with(digest(name), record[name]) or {"runs": []})["runs"]
+        for name in codes.keys() & record.keys()
+        for run in (made_with(codes[name], record[name]) or {"runs": []})["runs"]
     }
     broken = 0
     with ThreadPoolExecutor(jobs) as pool:
         for job, claims in pool.map(one, [job for job in wanted if job not in there]):
+            if digest(job[0]) != codes[job[0]]:
+                pool.shutdown(cancel_futures=True)
+                raise SystemExit(
+                    f"sweep: the code of {job[0]} has changed meanwhile. Begin again; what is "
+                    "recorded stays."
+                )
             if claims is None:
                 broken += 1
                 print("BROKEN ", *job, flush=True)

@@ -51,7 +51,12 @@ class Mistake:
         if self.step:
             wrong = partial(IN_STEPS[seam], **{self.step: wrong})
         if not isinstance(seam, type):
-            return wraps(seam)(lambda *args, **options: wrong(*args, **options))
+            known = signature(wrong).parameters  # a layer also hands over its kernel
+
+            def call(*args: Any, **options: Any) -> Any:
+                return wrong(*args, **{k: v for k, v in options.items() if k in known})
+
+            return wraps(seam)(call)
         same = {name: getattr(seam, name) for name in ("__module__", "__qualname__", "__doc__")}
         return type(seam.__name__, (wrong,), same | {"__signature__": signature(seam)})
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .hooks import Probe, Row
+from .hooks import Probe, Row, plain
 from .records import GradientRecord
 
 
@@ -20,7 +20,7 @@ class GradientProbe(Probe):
     when the next forward pass in training mode begins, or on leaving; a step that an error cuts
     short is dropped. So one step is one forward pass; with several passes for one step, the
     updates of the recorded ones are partly zero. Passes are counted as by
-    :class:`ActivationProbe`.
+    :class:`ActivationProbe`, and compiled code runs uncompiled meanwhile, too.
 
     Args:
         model: any module. Its parameters that require a gradient on entering are recorded.
@@ -28,6 +28,9 @@ class GradientProbe(Probe):
 
     Attributes:
         passes: the recorded ones, counted from 0.
+
+    Raises:
+        ValueError: ``every`` out of bounds; on entering, if no parameter requires a gradient.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -56,10 +59,17 @@ class GradientProbe(Probe):
         return self._all(GradientRecord)
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+        parameters = self.model.named_parameters()
+        return ((plain(name), p) for name, p in parameters if p.requires_grad)
 
     def _hooks(self) -> Iterator[RemovableHandle]:
-        for name, parameter in self._parameters():
+        parameters = dict(self._parameters())
+        if not parameters:
+            raise ValueError(
+                "GradientProbe expects a model with parameters that require a gradient; "
+                f"{type(self.model).__name__} has none. Enter it after they are unfrozen."
+            )
+        for name, parameter in parameters.items():
             yield parameter.register_post_accumulate_grad_hook(partial(self._see, name))
 
     def _begin(self) -> None:

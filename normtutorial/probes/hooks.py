@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, NoReturn, Self
 
 import torch
@@ -10,41 +11,51 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.hooks import RemovableHandle
 
+from ..checks import whole
+from ..runtime import uncompiled
+
 Row = dict[str, Tensor]  # what one pass adds to a record, by the names of its fields
 
 
 class Probe:
     """Has hooks on a model for the time of a ``with``, and counts its passes in training mode.
 
+    Compiled code runs uncompiled meanwhile: it would not call the hooks. A pass that backward makes
+    again, for activation checkpointing, is none.
+
     A subclass says what is measured: ``_hooks`` sets its hooks, ``_begin`` is called when a pass
     begins that is to be recorded, ``_end`` when the next one begins or the ``with`` is left.
     """
 
     def __init__(self, model: nn.Module, every: int) -> None:
-        if every < 1:
-            raise ValueError(f"{type(self).__name__} expects every of at least 1; got {every}.")
-        self.model = model
-        self.every = every
+        self.model: nn.Module = getattr(model, "_orig_mod", model)  # of a compiled one
+        self.every = whole(type(self).__name__, "every", every)
         self.passes: list[int] = []  # the recorded ones
         self._counted = 0
         self._current: int | None = None  # the pass that is being recorded
-        self._handles: list[RemovableHandle] = []
+        self._at_work: ExitStack | None = None  # takes the hooks off
         self._rows: dict[str, list[Row]] = defaultdict(list)
         self._records = Named()  # made of all rows; empty when there are new ones
 
     def __enter__(self) -> Self:
-        if self._handles:
+        if self._at_work:
             raise RuntimeError(f"This {type(self).__name__} is at work already: leave its with.")
-        self._handles = [self.model.register_forward_pre_hook(self._count), *self._hooks()]
+        with ExitStack() as stack:
+            stack.enter_context(uncompiled())
+            stack.enter_context(self.model.register_forward_pre_hook(self._count))
+            for handle in self._hooks():
+                stack.enter_context(handle)
+            self._at_work = stack.pop_all()
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        if self._at_work:
+            self._at_work.close()
+        self._at_work = None
         self._end(complete=error is None)
 
     def _count(self, model: nn.Module, args: Any) -> None:
-        if model.training:
+        if model.training and not in_backward():
             self._end(complete=True)
             if self._counted % self.every == 0:
                 self._current = self._counted
@@ -63,7 +74,8 @@ class Probe:
         if not self._rows:
             raise RuntimeError(
                 f"{type(self).__name__} has recorded nothing yet: enter it and run a forward "
-                "pass of the model in training mode inside the with."
+                "pass of the model in training mode inside the with. Call the model itself: a part "
+                "of it, or its forward, is no pass."
             )
         if not self._records:
             for name, rows in self._rows.items():
@@ -94,21 +106,57 @@ def call_name(name: str, calls: Counter[str]) -> str:
     return name if calls[name] == 1 else f"{name}#{calls[name]}"
 
 
+def in_backward() -> bool:
+    """Whether backward is at work: what is called then is computed again, for checkpointing."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def plain(name: str) -> str:
+    """The name of a module or parameter in the model as it was before it was compiled."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def leaves(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that call no others: those without children, parametrized ones, and attention of
+    torch, which takes the weights of its child."""
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        if "parametrizations" in parts:  # it puts out a weight, no activation
+            continue
+        if parts[-1] == "out_proj" and plain(".".join(parts[:-1])) in found:
+            continue
+        if is_parametrized(module) or not list(module.children()) or _is_attention(module):
+            found[plain(name)] = module
+    return found
+
+
+def _is_attention(module: nn.Module) -> bool:
+    return isinstance(module, nn.MultiheadAttention)
+
+
 def named_modules(model: nn.Module, names: Sequence[str] | None) -> dict[str, nn.Module]:
-    """The modules of these names; of all that have no children when ``names`` is None."""
+    """The modules of these names; of all that call no others when ``names`` is None."""
     if names is None:
-        return {
-            name: module
-            for name, module in model.named_modules()
-            if "parametrizations" not in name.split(".")  # it puts out a weight, no activation
-            and (is_parametrized(module) or not list(module.children()))
-        }
-    known = dict(model.named_modules(remove_duplicate=False))
-    names = [names] if isinstance(names, str) else names
+        return leaves(model)
+    modules = model.named_modules(remove_duplicate=False)
+    known = {plain(name): module for name, module in modules}
+    names = [plain(name) for name in ([names] if isinstance(names, str) else names)]
     if unknown := [name for name in names if name not in known]:
         who, hint = type(model).__name__, _hint(unknown[0], known)
         raise ValueError(f"{who} has no module named {unknown[0]!r}; {hint}.")
     return {name: known[name] for name in names}
+
+
+def expect_calls(who: str, named: bool, modules: Iterable[str], called: Iterable[str]) -> None:
+    """Say so where nothing can be seen: a module that was named was not called, or none was."""
+    missing = [name for name in modules if name not in called]
+    if missing and (named or not called):
+        raise ValueError(
+            f"{who} expects modules that this pass calls; it did not call "
+            f"{', '.join(map(repr, missing[:12]))}. What is used for its weights alone, or by a "
+            "model that was scripted or exported, cannot be seen: name the module around it."
+        )
 
 
 def _hint(name: str, known: Iterable[str]) -> str:

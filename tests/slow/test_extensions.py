@@ -214,3 +214,13 @@ def test_the_registry_of_norms_is_loaded_before_the_scripts_that_read_it(site):
     (tag,) = re.findall(r"<script[^>]*norms\.js[^>]*>", text)
     assert "defer" not in tag and "module" not in tag
     assert text.index("norms.js") < text.index("demos.js")
+
+
+def test_in_the_index_of_sources_a_list_inside_a_list_belongs_to_an_item_of_it(monkeypatch):
+    monkeypatch.syspath_prepend(chapters.ROOT / "book" / "_ext")
+    from lighter import INNER_LIST
+
+    page = "<ul><li>a</li>\n<li>b</li>\n<ul><li>b.c</li>\n</ul><li>d</li>\n</ul>"
+    assert INNER_LIST.sub(r"<ul>\1</ul></li>", page) == (
+        "<ul><li>a</li>\n<li>b<ul><li>b.c</li>\n</ul></li><li>d</li>\n</ul>"
+    )

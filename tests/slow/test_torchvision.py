@@ -1,5 +1,6 @@
 """Networks of torchvision, with our layers in place of torch's: the same function."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -78,3 +79,40 @@ def test_a_network_is_the_same_function_with_our_layers(network, ours, theirs, s
     theirs.load_state_dict(ours.state_dict(), strict=True)
     with torch.no_grad():
         assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_features_are_extracted_from_a_network_with_our_layers(training):
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = resnet18(norm_layer=nt.BatchNorm).train(training)
+    extractor = create_feature_extractor(
+        copy.deepcopy(model), {"relu": "first", "layer1": "middle", "avgpool": "last"}
+    )
+    extractor.train(training)
+    seen = {}
+    for name in "relu", "layer1", "avgpool":
+        module = model.get_submodule(name)
+        module.register_forward_hook(lambda *args, n=name: seen.update({n: args[-1].clone()}))
+    for _ in range(3):
+        x = torch.randn(2, 3, 64, 64)
+        model(x)
+        features = extractor(x)
+        for key, name in ("first", "relu"), ("middle", "layer1"), ("last", "avgpool"):
+            assert_close(features[key], seen[name])
+        buffers = dict(model.named_buffers())
+        for name, buffer in extractor.named_buffers():
+            assert_close(buffer, buffers[name], msg=name)
+
+
+def test_extracted_features_follow_the_mode_where_our_layers_are_leaves():
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    model = resnet18(norm_layer=nt.BatchNorm)
+    extractor = create_feature_extractor(
+        model, ["layer1"], tracer_kwargs={"leaf_modules": [nt.BatchNorm]}
+    )
+    extractor(torch.randn(2, 3, 64, 64))
+    assert model.bn1.num_batches_tracked.item() == 1
+    extractor.eval()(torch.randn(2, 3, 64, 64))
+    assert model.bn1.num_batches_tracked.item() == 1

@@ -1,0 +1,198 @@
+"""Each kernel beside the definition: the same values and derivatives, in every mode of autograd."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+from helpers import rand
+from normtutorial import functional as NF
+from normtutorial import kernels
+from normtutorial.kernels import eager
+
+# torch's own, when it first takes a forward-mode derivative
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:Warning")
+
+CASES = {  # shape of x, shape of weight and bias, dims, centered
+    "batch": ((4, 3), (1, 3), (0,), True),
+    "batch of images": ((3, 4, 2, 2), (1, 4, 1, 1), (0, 2, 3), True),
+    "layer": ((3, 4), (4,), (-1,), True),
+    "layer of two dims": ((2, 3, 4), (3, 4), (-2, -1), True),
+    "layer of a single vector": ((4,), (4,), (-1,), True),
+    "layer of single numbers": ((3, 1), (1,), (-1,), True),
+    "instance": ((2, 3, 4), (1, 3, 1), (2,), True),
+    "group": ((2, 2, 3, 2), (1, 2, 3, 1), (2, 3), True),
+    "rms": ((3, 4), (4,), (-1,), False),
+    "dims from the front": ((3, 4), (4,), (1,), True),
+    "a vector for each feature": ((5, 4), (4,), (0,), True),
+    "some dims shared": ((2, 3, 4), (3, 1), (1, 2), True),
+    "rms of single numbers": ((3, 1), (1,), (-1,), False),
+    "nothing": ((0, 4), (4,), (-1,), True),
+    "a batch of nothing": ((0, 4), (1, 4), (0,), True),
+}
+BARE = {  # no weight; some with a bias
+    "batch": ((4, 3), None, (0,), True),
+    "layer": ((3, 4), None, (-1,), True),
+    "layer, bias": ((3, 4), (4,), (-1,), True),
+    "group, bias": ((2, 2, 3, 2), (1, 2, 3, 1), (2, 3), True),
+    "instance, bias": ((2, 3, 4), (1, 3, 1), (2,), True),
+    "rms": ((3, 4), None, (-1,), False),
+}
+EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+BIAS = pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+
+
+def arguments(case, bias, dtype=torch.float64) -> Any:
+    shape, affine, dims, centered = case
+    x, weight = (rand(*s).to(dtype).requires_grad_() for s in (shape, affine))
+    shift = rand(*affine).to(dtype).requires_grad_() if bias else None
+    return (x, weight, shift), dims, centered
+
+
+def results(normalize, inputs, dims, centered, upstream):
+    """Outputs, first derivatives, and second derivatives of a function of them."""
+    y, mean, var = normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
+    leaves = [t for t in inputs if t is not None]
+    plain = torch.autograd.grad(y, leaves, upstream, retain_graph=True)
+    grads = torch.autograd.grad(y, leaves, upstream, create_graph=True)
+    of_grads = sum((g**3).sum() for g in grads)
+    twice = torch.autograd.grad(of_grads, [*leaves, upstream], materialize_grads=True)
+    return y, mean, var, plain, grads, twice
+
+
+@EACH
+@BIAS
+@pytest.mark.parametrize("kernel", [eager.normalize, kernels.normalize], ids=["eager", "chosen"])
+def test_a_kernel_is_the_definition_forward_backward_and_twice(case, bias, kernel):
+    inputs, dims, centered = arguments(case, bias)
+    upstream = rand(*inputs[0].shape).requires_grad_()
+    ours, wanted = (results(f, inputs, dims, centered, upstream) for f in (kernel, NF.normalize))
+    if inputs[0].numel() == 0:  # the mean of nothing, and what is derived from it twice, is NaN
+        ours, wanted = ((r[0], *r[3:5]) for r in (ours, wanted))
+    assert_close(ours, wanted)
+
+
+@pytest.mark.parametrize("case", BARE.values(), ids=BARE)
+def test_without_a_weight_it_is_the_definition_too(case):
+    shape, affine, dims, centered = case
+    x, upstream = rand(*shape).requires_grad_(), rand(*shape).requires_grad_()
+    bias = None if affine is None else rand(*affine).requires_grad_()
+    inputs = x, None, bias
+    ours, wanted = (
+        results(f, inputs, dims, centered, upstream) for f in (eager.normalize, NF.normalize)
+    )
+    assert_close(ours, wanted)
+
+    def function(x, *bias):
+        return eager.normalize(x, None, *(bias or [None]), dims=dims, eps=1e-2, centered=centered)[
+            0
+        ]
+
+    leaves = [t for t in inputs if t is not None]
+    assert gradcheck(function, leaves, check_forward_ad=True, check_batched_grad=True)
+
+
+@EACH
+@BIAS
+def test_its_derivatives_are_those_of_finite_differences(case, bias):
+    inputs, dims, centered = arguments(case, bias)
+    if inputs[0].numel() == 0:
+        pytest.skip("there is nothing to move")
+
+    def function(*inputs):
+        return eager.normalize(
+            *inputs, *[None] * (not bias), dims=dims, eps=1e-2, centered=centered
+        )[0]
+
+    inputs = [t for t in inputs if t is not None]
+    assert gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
+    assert gradgradcheck(function, inputs, check_fwd_over_rev=True)
+
+
+@EACH
+def test_function_transforms_agree_with_the_definition(case):
+    (x, weight, bias), dims, centered = arguments(case, True)
+    x, weight, bias = x.detach(), weight.detach(), bias.detach()
+    each = torch.stack([x, 2 * x, -x])
+
+    def gradient(normalize):
+        def loss(x, weight, bias):
+            return normalize(x, weight, bias, dims, 1e-5, centered=centered)[0].pow(3).sum()
+
+        gradient = torch.func.grad(loss, argnums=(0, 1, 2))
+        return torch.func.vmap(gradient, in_dims=(0, None, None))(each, weight, bias)
+
+    assert_close(gradient(eager.normalize), gradient(NF.normalize))
+
+
+@EACH
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("parameters", ["half", "float32"])
+def test_in_half_precision_it_is_the_definition_too(case, half, parameters):
+    (x, weight, bias), dims, centered = arguments(case, True, half)
+    if parameters == "float32":
+        weight, bias = (p.detach().float().requires_grad_() for p in (weight, bias))
+    grads = []
+    upstream = rand(*x.shape).to(half)
+    for normalize in eager.normalize, NF.normalize:
+        y, _, _ = normalize(x, weight, bias, dims, 1e-5, centered=centered)
+        grads.append((y, *torch.autograd.grad(y, (x, weight, bias), upstream)))
+        assert all(g.dtype == p.dtype for g, p in zip(grads[-1], (x, x, weight, bias), strict=True))
+    eps = torch.finfo(half).eps
+    assert_close(*grads, rtol=2 * eps, atol=2 * eps)
+
+
+@pytest.mark.parametrize("name", ["batch", "layer", "group", "rms"])
+def test_a_frozen_weight_or_input_gets_no_gradient_and_does_no_harm(name):
+    inputs, dims, centered = arguments(CASES[name], True)
+    upstream = rand(*inputs[0].shape)
+    y, _, _ = eager.normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
+    wanted = torch.autograd.grad(y, inputs, upstream)
+    for i in range(3):
+        leaves = [t if i == j else t.detach() for j, t in enumerate(inputs)]
+        y, _, _ = eager.normalize(*leaves, dims=dims, eps=1e-5, centered=centered)
+        assert_close(*torch.autograd.grad(y, leaves[i], upstream), wanted[i])
+
+
+@EACH
+def test_what_backward_gets_is_not_changed_by_it(case):
+    inputs, dims, centered = arguments(case, True)
+    upstream = rand(*inputs[0].shape)
+    before = upstream.clone()
+    y, _, _ = eager.normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
+    first = torch.autograd.grad(y, inputs, upstream, retain_graph=True)
+    assert torch.equal(upstream, before)
+    assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", [*CASES.values(), *BARE.values()], ids=str)
+def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
+    shape, affine, dims, centered = case
+    x, kept = rand(*shape).requires_grad_(), {}
+    weight = None if case in BARE.values() else rand(*affine).requires_grad_()
+    bias = None if affine is None else rand(*affine).requires_grad_()
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y, _, _ = eager.normalize(x, weight, bias, dims, 1e-5, centered=centered)
+    assert y.untyped_storage().data_ptr() not in kept or y.numel() == 0
+    rest = 0 if weight is None else weight.numel()
+    assert sum(kept.values()) <= x.numel() + rest + NF.moments(x, dims)[0].numel()
+    y.sum().backward()
+
+
+def test_for_exporters_the_definition_runs(monkeypatch):
+    def fail(*args, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(eager, "normalize", fail)
+    x, ones = torch.randn(3, 4), torch.ones(4)
+    with pytest.raises(AssertionError):
+        kernels.normalize(x, ones, None, (1,), 1e-5)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    kernels.normalize(x, ones, None, (1,), 1e-5)
