@@ -4,6 +4,7 @@ BIN = .venv/bin
 PYTHON ?=
 JOBS ?= 2
 CHAPTER ?=
+ARGS ?=
 
 # Small networks are fastest with one thread. Bars have no place in stored or compared outputs.
 OMP_NUM_THREADS ?= 1
@@ -63,8 +64,9 @@ mutants: venv  ## break the module on purpose, one place at a time: the unit tes
 claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
 	@$(BIN)/python tools/sweep.py --jobs $(JOBS)
 
-lab: venv  ## open the chapters in JupyterLab
-	@env -u TQDM_DISABLE -u OMP_NUM_THREADS $(BIN)/jupyter lab book
+lab: venv  ## open the chapters in JupyterLab; ARGS="--no-browser --port 8899" are for it
+	@env -u TQDM_DISABLE -u OMP_NUM_THREADS \
+	    $(BIN)/jupyter lab book $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) $(ARGS)
 
 lock:  ## write requirements.lock.txt anew, as far as requirements.txt asks for it
 	@$(BIN)/uv --quiet pip compile requirements.txt --universal --python-version 3.11 \

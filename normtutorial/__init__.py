@@ -4,13 +4,18 @@ The layers are drop-in for :mod:`torch.nn`; the rest trains, probes, measures an
 explains each.
 """
 
-from .claims import ClaimFailed, claim
-from .data import DataError, ImageData, digits
-from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from .models import MLP, OriginalNet, init_normal_
-from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
-from .probes import ActivationProbe, GradientProbe, activations
-from .training import History, evaluate, fit
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # below, they are imported when they are asked for
+    from .claims import ClaimFailed, claim
+    from .data import DataError, ImageData, digits
+    from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+    from .models import MLP, OriginalNet, init_normal_
+    from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
+    from .probes import ActivationProbe, GradientProbe, activations
+    from .training import History, evaluate, fit
 
 __version__ = "1.0.0.dev0"
 
@@ -38,3 +43,19 @@ __all__ = [
     "init_normal_",
     "weight_norm",
 ]
+
+if not TYPE_CHECKING:  # to a type checker, any name would be there
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is first asked for: ``--help`` does not wait for torch."""
+        homes = "claims", "data", "layers", "models", "parametrizations", "probes", "training"
+        for home in homes if name in __all__ else ():
+            module = import_module(f"{__name__}.{home}")
+            if name in module.__all__:
+                return globals().setdefault(name, getattr(module, name))
+        if find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

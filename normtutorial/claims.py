@@ -1,12 +1,17 @@
 """A claim is a statement that is measured where it is made, and that fails when it is not true."""
 
 import re
+import sys
 from typing import NamedTuple, Self
 
 __all__ = ["Claim", "ClaimFailed", "claim"]
 
 MARK = "✓ "
-LINE = re.compile(MARK + r"(?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?")
+PLAIN_MARK = "[ok] "  # where the console has no check mark
+LINE = re.compile(
+    rf"(?:{MARK}|{re.escape(PLAIN_MARK)})"
+    r"(?P<statement>.*?)(?: \(measured (?P<measured>.*)\))?"
+)
 
 
 class Claim(NamedTuple):
@@ -83,4 +88,16 @@ def claim(statement: str, holds: bool, *, measured: object = None) -> None:
     line = str(Claim.of(statement, measured))
     if not holds:
         raise ClaimFailed(line.removeprefix(MARK))
-    print(line)
+    print(_shown(line))
+
+
+def _shown(line: str) -> str:
+    """The line as the console can show it: whole in UTF-8 and in notebooks, with escapes in
+    others."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        plain = line.replace(MARK, PLAIN_MARK, 1)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return line

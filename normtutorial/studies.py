@@ -86,6 +86,8 @@ def compare(
     seeds: Sequence[int],
     epochs: int = 5,
     lr: float = 1e-3,
+    compile: bool = False,
+    progress: bool = True,
     **settings: Any,
 ) -> Iterator[Run]:
     """Train the original's network with each normalization, once for each seed.
@@ -99,6 +101,8 @@ def compare(
         seeds: one run each.
         epochs: passes over the training images.
         lr: the learning rate of Adam.
+        compile: with ``torch.compile``.
+        progress: show a bar that says which run it is of, where :func:`~normtutorial.fit` does.
         settings: further arguments of :func:`~normtutorial.fit`.
 
     Yields:
@@ -113,9 +117,13 @@ def compare(
     seeds = [whole("compare", "each seed", seed, least=0) for seed in seeds]
     positive("compare", "lr", lr)
 
-    def train(run: Run) -> None:
+    def train(run: Run, label: str) -> None:
         model = build(run.norm, seed=run.seed, device=data.device)
-        fit(model, data, epochs=epochs, lr=lr, seed=run.seed, history=run.history, **settings)
+        settings.update(seed=run.seed, history=run.history, progress=progress and label)
+        if compile:
+            torch.compiler.reset()  # it compiles eight times at most, then runs as ever
+            model.compile()
+        fit(model, data, epochs=epochs, lr=lr, **settings)
 
     return _runs(product(norms, [lr], seeds), train)
 
@@ -130,6 +138,7 @@ def learning_rate_sweep(
     std: float | str | None = "kaiming",
     steps: int = 200,
     momentum: float = 0.0,
+    progress: bool = True,
     **settings: Any,
 ) -> Iterator[Run]:
     """Train with SGD at one learning rate after another, until it breaks and beyond.
@@ -142,6 +151,7 @@ def learning_rate_sweep(
         widths, std: as for :func:`build`.
         steps: batches per run.
         momentum: of SGD.
+        progress: as for :func:`compare`.
         settings: further arguments of :func:`~normtutorial.fit`.
 
     Yields:
@@ -159,11 +169,12 @@ def learning_rate_sweep(
             f"learning_rate_sweep expects a momentum from 0 to below 1; got {momentum!r}."
         )
 
-    def train(run: Run) -> None:
+    def train(run: Run, label: str) -> None:
         model = build(run.norm, widths, seed=run.seed, std=std, device=data.device)
         sgd = torch.optim.SGD(model.parameters(), run.lr, momentum=momentum)
-        settings["optimizer"] = sgd
-        fit(model, data, steps=steps, seed=run.seed, history=run.history, **settings)
+        label = f"rate {run.lr:g}, {label}"
+        settings.update(seed=run.seed, history=run.history, progress=progress and label)
+        fit(model, data, steps=steps, optimizer=sgd, **settings)
 
     return _runs(product(norms, rates, seeds), train)
 
@@ -175,13 +186,14 @@ def _expect_known(norms: Iterable[str]) -> None:
 
 
 def _runs(
-    settings: Iterable[tuple[str, float, int]], train: Callable[[Run], object]
+    settings: Iterable[tuple[str, float, int]], train: Callable[[Run, str], object]
 ) -> Iterator[Run]:
     """Each run when it has ended, in whatever way; then the error that ended it, if one did."""
-    for norm, lr, seed in settings:
+    settings = list(settings)
+    for number, (norm, lr, seed) in enumerate(settings, start=1):
         run = Run(norm, lr, seed, History())
         try:
-            train(run)
+            train(run, f"{norm}, seed {seed}, run {number} of {len(settings)}")
         except Exception:
             run.history.interrupted = True  # also where there was no memory for the network itself
             yield run

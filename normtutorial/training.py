@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -175,7 +176,7 @@ def fit(
     evaluate_every: int | None = None,
     on_evaluation: Callable[[History], None] | None = None,
     history: History | None = None,
-    progress: bool = True,
+    progress: bool | str = True,
 ) -> History:
     """Train ``model``, by default to classify, by cross entropy.
 
@@ -209,7 +210,8 @@ def fit(
         on_evaluation: called with the history after each evaluation.
         history: an empty one to fill, so that the caller has the record of a run that an error
             ends. None makes one.
-        progress: show a bar, in a terminal or a live notebook. ``$TQDM_DISABLE=1`` never shows one.
+        progress: show a bar, in a terminal or a live notebook; a string stands before it.
+            ``$TQDM_DISABLE=1`` never shows one.
 
     Returns:
         The :class:`History`. A loss that is no longer finite ends the run (``diverged``), and so
@@ -403,12 +405,31 @@ def _add_evaluation(history: History, step: int, loss: float, metric: float) -> 
     history.test_metric.append(metric)
 
 
-def _progress_bar(total: int, wanted: bool) -> Any:
+def _progress_bar(total: int, wanted: bool | str) -> Any:
     """A tqdm bar: of text in a terminal, a widget in a live notebook, none where nobody looks."""
+    label = wanted if isinstance(wanted, str) else None
+    options: dict[str, Any] = dict(total=total, desc=label, unit="step", leave=False)
+    shown = wanted and not os.environ.get("TQDM_DISABLE")  # which a widget of tqdm does not read
     live = "ipykernel" in sys.modules
-    if live and find_spec("ipywidgets"):  # without it, tqdm.auto complains
-        from tqdm.auto import tqdm
-    else:
-        from tqdm import tqdm
-    options = {} if wanted and (live or sys.stderr.isatty()) else {"disable": True}
-    return tqdm(total=total, unit="step", leave=False, **options)
+    if shown and live and find_spec("ipywidgets"):  # without it, tqdm complains
+        return _widget(**options)
+    from tqdm import tqdm
+
+    return tqdm(disable=not shown or not (live or sys.stderr.isatty()), **options)
+
+
+def _widget(**options: Any) -> Any:
+    """tqdm's bar for notebooks. It takes its place in the output along when it is closed: from a
+    file it would come back as an error.
+    """
+    from tqdm.notebook import display, tqdm
+
+    class Bar(tqdm):
+        def close(self) -> None:
+            if not self.disable:
+                super().close()
+                place.update({"text/plain": ""}, raw=True)
+
+    bar = Bar(display=False, **options)
+    place = display(bar.container, display_id=True)
+    return bar

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -22,6 +23,28 @@ def test_every_public_name_is_there_once_and_in_order(name):
     names = getattr(module, "__all__", [])  # without it, a module is for its neighbors
     assert all(hasattr(module, name) for name in names)
     assert names == sorted(set(names), key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+
+
+def test_the_first_names_are_there_before_and_after_they_are_asked_for():
+    assert set(normtutorial.__all__) <= set(dir(normtutorial))
+    for name in normtutorial.__all__:
+        assert getattr(normtutorial, name) is normtutorial.__getattr__(name)
+
+
+def test_type_checkers_see_where_each_name_comes_from():
+    tree = ast.parse(Path(normtutorial.__file__).read_text("utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    seen = {alias.name: node.module for node in imports for alias in node.names}
+    assert sorted(seen) == sorted(normtutorial.__all__)
+    for name, module in seen.items():
+        home = importlib.import_module(f"normtutorial.{module}")
+        assert getattr(normtutorial, name) is getattr(home, name)
+
+
+def test_a_module_is_an_attribute_and_nothing_else_is():
+    assert normtutorial.__getattr__("functional").moments
+    with pytest.raises(AttributeError, match="module 'normtutorial' has no attribute 'batchnorm'"):
+        normtutorial.__getattr__("batchnorm")
 
 
 def test_the_first_names_are_those_of_the_modules():

@@ -1,6 +1,8 @@
 """A claim prints, or fails, and can always fail."""
 
+import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,46 @@ def test_a_printed_claim_is_read_back_as_it_was_made(line, capsys):
     assert capsys.readouterr().out == f"{line}\n" == f"{made}\n"
 
 
-@pytest.mark.parametrize("line", ["", "✓", "Two is less.", " ✓ Two is less.", "step ✓ 3"])
+def printed(monkeypatch, encoding: str, statement: str, **options) -> str:
+    """What a claim writes to a console of that encoding."""
+    console = io.TextIOWrapper(io.BytesIO(), encoding, write_through=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", console)
+        claim(statement, True, **options)
+    console.seek(0)
+    return console.read()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "gb18030"])
+def test_a_console_that_has_the_check_mark_shows_it(monkeypatch, encoding):
+    shown = printed(monkeypatch, encoding, "β is 0.", measured="0 ± 1")
+    assert shown == "✓ β is 0. (measured 0 ± 1)\n"
+
+
+@pytest.mark.parametrize(
+    "encoding, shown",
+    [
+        ("ascii", r"[ok] \u03b2 is 0. (measured 0 \xb1 1)"),
+        ("cp1252", r"[ok] \u03b2 is 0. (measured 0 ± 1)"),
+        ("iso-8859-7", "[ok] β is 0. (measured 0 ± 1)"),
+    ],
+)
+def test_other_consoles_show_what_they_have_and_it_is_read_back(monkeypatch, encoding, shown):
+    line = printed(monkeypatch, encoding, "β is 0.", measured="0 ± 1")
+    assert line == f"{shown}\n"
+    assert str(Claim.parse(shown)) == shown.replace("[ok]", "✓")
+
+
+def test_a_stream_that_names_no_encoding_takes_any_text(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    claim("β is 0.", True)
+    assert stream.getvalue() == "✓ β is 0.\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["", "✓", "[ok]", "ok Two is less.", "Two is less.", " ✓ Two is less.", "step ✓ 3"]
+)
 def test_other_lines_make_no_claim(line):
     assert Claim.parse(line) is None
 

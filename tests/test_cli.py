@@ -9,28 +9,39 @@ import pytest
 import torch
 from torch import nn
 
-from normtutorial import DataError, History, ImageData, cli
+from normtutorial import (
+    DataError,
+    History,
+    ImageData,
+    __version__,
+    cli,
+    commands,
+    data,
+    studies,
+    training,
+)
 from normtutorial.cli import main
+from normtutorial.data.files import atomic_write, checksum
 from normtutorial.studies import NAMES
 
 EPOCH = re.compile(r"epoch : (\d+), test acc : [01]\.\d{4}")
 
 
 @pytest.fixture(autouse=True)
-def data(monkeypatch) -> ImageData:
+def images(monkeypatch) -> ImageData:
     """What the commands get instead of MNIST, whatever they ask for."""
     images = torch.rand(300, 1, 28, 28)
     labels = torch.arange(300) % 10
-    data = ImageData(images[:256], labels[:256], images[256:], labels[256:], "synthetic")
-    monkeypatch.setattr(cli, "digits", lambda source, root: data)
-    return data
+    few = ImageData(images[:256], labels[:256], images[256:], labels[256:], "synthetic")
+    monkeypatch.setattr(commands, "digits", lambda source, root: few)
+    return few
 
 
 @pytest.fixture
 def no_training(monkeypatch):
     """Fail if a command trains."""
-    monkeypatch.setattr(cli, "fit", lambda *_, **__: pytest.fail("it trained"))
-    monkeypatch.setattr(cli, "compare", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(commands, "fit", lambda *_, **__: pytest.fail("it trained"))
+    monkeypatch.setattr(commands, "compare", lambda *_, **__: pytest.fail("it trained"))
 
 
 @pytest.fixture
@@ -80,7 +91,7 @@ def no_memory(monkeypatch):
 
 
 def replace_networks(monkeypatch, make) -> None:
-    for module in "cli", "studies":
+    for module in "commands", "studies":
         monkeypatch.setattr(f"normtutorial.{module}.build", lambda *_, **__: make())
 
 
@@ -94,6 +105,64 @@ def usage_error(capsys, *argv: str) -> str:
         main(argv)
     assert exit.value.code == 2
     return capsys.readouterr().err
+
+
+# What the command line knows without the modules that know it
+
+
+def test_the_names_are_those_of_the_modules():
+    assert cli.NAMES == studies.NAMES and cli.SOURCES == data.SOURCES
+
+
+def test_the_figures_are_those_that_can_be_drawn(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert re.findall(r"(?<= )\.[a-z]+", capsys.readouterr().out) == list(commands.FIGURES)
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"normtutorial {__version__}\n"
+
+
+# settings
+
+
+@pytest.fixture
+def seen(monkeypatch) -> dict:
+    """The arguments of fit, which trains as ever, and what else a run has at that time."""
+    seen, fit = {}, commands.fit
+
+    def spy(model, images, **settings):
+        seen.update(settings, model=model, threads=torch.get_num_threads())
+        return fit(model, images, **settings)
+
+    monkeypatch.setattr(commands, "fit", spy)
+    monkeypatch.setattr(studies, "fit", spy)
+    monkeypatch.setattr(nn.Module, "compile", lambda model: seen.update(compiled=model))
+    return seen
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_what_is_set_is_what_is_run_and_what_the_json_says(command, seen, tmp_path):
+    path, before = tmp_path / "run.json", torch.get_num_threads()
+    settings = ["--lr", "0.02", "--batch-size", "64", "--threads", str(before + 1), "--compile"]
+    few = ["--norms", "none", "--runs", "1"] if command == "compare" else []
+    assert main([command, *settings, *few, "--epochs", "1", "--json", str(path)]) == 0
+    assert (seen["lr"], seen["batch_size"], seen["threads"]) == (0.02, 64, before + 1)
+    assert seen["compiled"] is seen["model"]
+    record = strict(path)
+    assert (record["lr"], record["batch_size"], record["compile"]) == (0.02, 64, True)
+    assert record["machine"]["threads"] == before + 1 and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("command", ["train", "compare"])
+def test_what_is_not_set_is_as_fit_and_torch_have_it(command, seen):
+    assert main([command, "--epochs", "1"]) == 0
+    assert (seen["lr"], seen["batch_size"]) == (1e-3, 128) and "compiled" not in seen
+    assert seen["threads"] == torch.get_num_threads()
 
 
 # train
@@ -117,7 +186,7 @@ def test_train_prints_each_line_when_its_epoch_ends(capsys, monkeypatch):
             seen.append(capsys.readouterr().out)
         return history
 
-    monkeypatch.setattr(cli, "fit", fit)
+    monkeypatch.setattr(commands, "fit", fit)
     assert main(["train"]) == 0
     assert seen == ["epoch : 1, test acc : 0.5000\n", "epoch : 2, test acc : 0.9733\n"]
 
@@ -144,7 +213,8 @@ def test_the_json_says_what_was_run_and_on_what(tmp_path):
     record = strict(path)
     assert record["command"].startswith("normtutorial train --norm layer --epochs 2")
     assert (record["source"], record["seed"], record["epochs"]) == ("synthetic", 0, 2)
-    assert record["machine"]["torch"] == torch.__version__
+    assert record["machine"]["torch"] == torch.__version__ and record["version"] == __version__
+    assert (record["lr"], record["batch_size"], record["compile"]) == (0.001, 128, False)
     assert len(record["history"]["train_loss"]) == 4 and record["history"]["eval_steps"] == [2, 4]
 
 
@@ -162,6 +232,17 @@ def test_an_interrupted_run_is_saved_and_gives_130(interrupted, tmp_path, capsys
     path = tmp_path / "run.json"
     assert main(["train", "--json", str(path)]) == 130
     assert capsys.readouterr().err == "normtutorial: interrupted.\n"
+    assert strict(path)["history"]["interrupted"]
+
+
+def test_an_interrupt_before_the_first_step_is_saved_too(monkeypatch, tmp_path, capsys):
+    def make():
+        raise KeyboardInterrupt
+
+    replace_networks(monkeypatch, make)
+    path = tmp_path / "run.json"
+    assert main(["train", "--json", str(path)]) == 130
+    assert capsys.readouterr() == ("", "normtutorial: interrupted.\n")
     assert strict(path)["history"]["interrupted"]
 
 
@@ -224,10 +305,11 @@ def test_a_comparison_without_memory_saves_what_there_is(no_memory, tmp_path, ca
 def test_compare_prints_a_row_for_each_normalization(capsys):
     assert main(["compare", "--norms", "none", "batch", "--runs", "3", "--epochs", "1"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["norm", "accuracy", "lowest", "highest", "s/epoch", "parameters"]
-    assert [row.split()[0] for row in rows] == ["none", "batch"]
+    columns = ["norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters"]
+    assert head.split() == columns
+    assert [row.split()[:2] for row in rows] == [["none", "3"], ["batch", "3"]]
     for row in rows:
-        median, low, high = map(float, row.split()[1:4])
+        median, low, high = map(float, row.split()[2:5])
         assert low <= median <= high
     # 784 x 512 + 512 x 512 + 512 x 256 + 256 x 10 and a bias each; scale and shift on 1280 units
     assert [row.split()[-1] for row in rows] == ["798,474", "801,034"]
@@ -265,6 +347,61 @@ def test_compare_says_which_normalization_diverged(explodes, tmp_path, capsys):
     assert not figure.exists()  # there is nothing to draw
 
 
+def test_a_normalization_that_is_named_twice_runs_once(tmp_path, capsys):
+    path = tmp_path / "compare.json"
+    argv = ["compare", "--norms", "rms", "none", "rms", "--runs", "1", "--epochs", "1"]
+    assert main([*argv, "--json", str(path)]) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == list(strict(path)["runs"]) == ["rms", "none"]
+    assert len(strict(path)["runs"]["rms"]) == 1
+
+
+def test_the_bar_says_which_run_it_is_of(monkeypatch):
+    labels, bar = [], training._progress_bar
+
+    def spy(total, label):
+        labels.append(label)
+        return bar(total, label)
+
+    monkeypatch.setattr(training, "_progress_bar", spy)
+    argv = ["compare", "--norms", "none", "batch", "--runs", "2", "--seed", "7", "--epochs", "1"]
+    assert main(argv) == 0
+    assert labels == [
+        "none, seed 7, run 1 of 4",
+        "none, seed 8, run 2 of 4",
+        "batch, seed 7, run 3 of 4",
+        "batch, seed 8, run 4 of 4",
+    ]
+
+
+@pytest.mark.parametrize("place", ["in a step", "before the first step"])
+def test_a_run_that_has_ended_is_in_the_table_after_an_interrupt(
+    place, monkeypatch, tmp_path, capsys
+):
+    path, made = tmp_path / "compare.json", []
+
+    class GivesUp(nn.Linear):
+        def forward(self, x):
+            raise KeyboardInterrupt
+
+    def make():
+        made.append(True)
+        if len(made) == 6:  # the second run of batch; a row makes one, too
+            if place == "before the first step":
+                raise KeyboardInterrupt
+            return GivesUp(784, 10)
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+    replace_networks(monkeypatch, make)
+    argv = ["compare", "--norms", "none", "batch", "rms", "--runs", "3", "--epochs", "1"]
+    assert main([*argv, "--json", str(path)]) == 130
+    out, err = capsys.readouterr()
+    rows = [row.split()[:2] for row in out.splitlines()[1:]]
+    assert rows == [["none", "3"], ["batch", "1"]] and err == "normtutorial: interrupted.\n"
+    ended = [not run["interrupted"] for run in strict(path)["runs"]["batch"]]
+    assert ended == ([True, False] if place == "in a step" else [True])
+
+
 def test_an_interrupted_comparison_saves_what_there_is(interrupted, tmp_path, capsys):
     path = tmp_path / "compare.json"
     assert main(["compare", "--norms", "none", "batch", "--json", str(path)]) == 130
@@ -276,18 +413,34 @@ def test_an_interrupted_comparison_saves_what_there_is(interrupted, tmp_path, ca
 # data
 
 
-def test_data_says_where_the_files_are(monkeypatch, data, capsys, tmp_path):
-    found = ImageData(*list(vars(data).values())[:4], source="mnist")
-    monkeypatch.setattr(cli, "digits", lambda source, root: found)
-    monkeypatch.setattr(cli, "locate", lambda root: tmp_path)
+def test_data_says_where_the_files_are(monkeypatch, images, capsys, tmp_path):
+    found = ImageData(*list(vars(images).values())[:4], source="mnist")
+    monkeypatch.setattr(commands, "digits", lambda source, root: found)
+    monkeypatch.setattr(commands, "locate", lambda root: tmp_path)
     assert main(["data"]) == 0
     assert capsys.readouterr().out.splitlines() == [str(found), f"read from {tmp_path}"]
 
 
-def test_data_says_where_the_synthetic_digits_are(monkeypatch, data, capsys, tmp_path):
-    monkeypatch.setattr(cli, "cache_dir", lambda: tmp_path)
+def test_data_says_where_the_synthetic_digits_are(monkeypatch, images, capsys, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "normtutorial"
+    content = b"digits"
+    atomic_write(cache / "synthetic-digits-1", bytes.fromhex(checksum(content)) + content)
     assert main(["data", "--source", "synthetic"]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(data), f"cached in {tmp_path}"]
+    assert capsys.readouterr().out.splitlines() == [str(images), f"cached in {cache}"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged, and the disk is full"])
+def test_data_says_where_the_synthetic_digits_are_not(
+    monkeypatch, images, content, capsys, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "normtutorial"
+    if content is not None:
+        atomic_write(cache / "synthetic-digits-1", content)
+    assert main(["data", "--source", "synthetic"]) == 0
+    said = f"not cached: {cache} cannot be written"
+    assert capsys.readouterr().out.splitlines() == [str(images), said]
 
 
 @pytest.mark.parametrize("command", ["train", "compare", "data"])
@@ -295,7 +448,7 @@ def test_source_and_root_are_passed_on_and_an_error_is_a_sentence(command, monke
     def digits(source, root):
         raise DataError(f"no {source} in {root}")
 
-    monkeypatch.setattr(cli, "digits", digits)
+    monkeypatch.setattr(commands, "digits", digits)
     assert main([command, "--source", "mnist", "--root", "here"]) == 1
     assert capsys.readouterr() == ("", "normtutorial: no mnist in here\n")
 
@@ -346,7 +499,8 @@ def test_there_is_help_everywhere(command, capsys):
     out = capsys.readouterr().out
     assert exit.value.code == 0
     if command in {("train",), ("compare",)}:
-        assert all(name in out for name in [*NAMES, "--epochs", "--seed", "--json", "--source"])
+        options = "--epochs", "--seed", "--json", "--source", "--lr", "--batch-size", "--threads"
+        assert all(name in out for name in [*NAMES, *options, "--compile"])
     if not command:
         assert all(name in out for name in ("train", "compare", "data", "Exit codes"))
 
@@ -360,6 +514,12 @@ def test_there_is_help_everywhere(command, capsys):
         (["train", "--epochs", "0"], "expected a whole number from 1; got '0'"),
         (["train", "--epochs", "two"], "expected a whole number from 1; got 'two'"),
         (["train", "--seed", "-1"], "expected"),
+        *[
+            (["train", "--lr", rate], f"expected a number above 0; got '{rate}'")
+            for rate in ("0", "nan", "inf", "fast")
+        ],
+        (["train", "--batch-size", "0"], "expected a whole number from 1; got '0'"),
+        (["compare", "--threads", "0"], "expected a whole number from 1; got '0'"),
         (["compare", "--norms"], "expected at least one argument"),
         (["compare", "--runs", "0"], "expected a whole number from 1; got '0'"),
         (["data", "--source", "web"], "invalid choice: 'web'"),

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import re
 import socket
 import stat
 import sys
@@ -190,10 +191,8 @@ def test_locate_verifies_the_files(tmp_path):
         locate(tmp_path)
 
 
-def test_a_root_without_files_is_passed_over_by_locate(tmp_path):
-    assert locate(tmp_path) is None
-    raw = fill(cache_dir())
-    assert locate(tmp_path) == raw
+def test_without_a_folder_that_was_named_there_may_be_none():
+    assert locate() is None
 
 
 def test_the_cache_is_in_the_folder_that_the_system_has_for_it(monkeypatch, tmp_path):
@@ -204,11 +203,46 @@ def test_the_cache_is_in_the_folder_that_the_system_has_for_it(monkeypatch, tmp_
     assert cache_dir() == tmp_path / ".cache" / "normtutorial"
 
 
-def test_a_root_without_files_fails_for_mnist_and_is_passed_over_by_auto(tmp_path):
-    fill(cache_dir())
-    with pytest.raises(DataError, match=r"expects four archives in .*raw; missing: train-images"):
-        digits("mnist", root=tmp_path / "typo")
-    assert digits("auto", root=tmp_path / "typo").source == "mnist"
+def test_a_user_without_a_home_has_a_cache_among_the_temporary_files(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert cache_dir() == Path(tempfile.gettempdir()) / "normtutorial"
+
+
+@pytest.mark.parametrize("source", ["auto", "mnist"])
+@pytest.mark.parametrize("name", ["root", "$NORMTUTORIAL_DATA"])
+@pytest.mark.parametrize("typo", ["typo", "~nobody-of-that-name/typo"])
+def test_a_named_folder_without_files_is_an_error_that_names_it(
+    monkeypatch, tmp_path, source, name, typo
+):
+    fill(cache_dir())  # which has them, but was not meant
+    monkeypatch.chdir(tmp_path)
+    if name != "root":
+        monkeypatch.setenv("NORMTUTORIAL_DATA", typo)
+    root = typo if name == "root" else None
+    folder = Path(typo) / "MNIST" / "raw"
+    message = (
+        rf"^digits expects four archives in {re.escape(str(folder))}, below the folder that "
+        rf"{re.escape(name)} names; missing: train-images-idx3-ubyte\.gz, .*\. Copy them there, "
+        r"name another folder, or leave root and \$NORMTUTORIAL_DATA out to have them downloaded\.$"
+    )
+    with pytest.raises(DataError, match=message):
+        digits(source, root=root)
+    with pytest.raises(DataError, match=message):
+        locate(root)
+
+
+@pytest.mark.usefixtures("_few")
+@pytest.mark.filterwarnings("error")
+def test_synthetic_digits_ask_for_no_folder(monkeypatch, tmp_path):
+    assert digits("synthetic", root=tmp_path / "typo").source == "synthetic"
+    monkeypatch.setenv("NORMTUTORIAL_DATA", str(tmp_path / "typo"))
+    assert digits("synthetic").source == "synthetic"
+    monkeypatch.setenv("NORMTUTORIAL_SOURCE", "synthetic")
+    assert digits().source == "synthetic"
 
 
 @pytest.mark.parametrize("source", ["auto", "mnist"])
@@ -539,6 +573,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert digits("synthetic").source == "synthetic"
+    assert synthetic.stored() is None
 
 
 def test_without_matplotlib_the_sentence_names_it(monkeypatch):

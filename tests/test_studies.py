@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 import normtutorial as nt
 from helpers import toy
-from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies
+from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies, training
 from normtutorial.norms import NORMS
 from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep
 
@@ -207,3 +207,34 @@ def test_momentum_is_that_of_sgd():
     (plain,), (heavy,) = (sweep(rates=[0.1], momentum=m) for m in (0.0, 0.9))
     assert plain.train_loss[:2] == heavy.train_loss[:2]
     assert plain.train_loss[2] != heavy.train_loss[2]
+
+
+def test_each_network_is_compiled_as_if_it_were_the_first(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: calls.append("reset"))
+    monkeypatch.setattr(nn.Module, "compile", lambda model: calls.append(type(model).__name__))
+    list(compare(["none", "rms"], images(), seeds=[0], epochs=1, compile=True))
+    assert calls == ["reset", "MLP"] * 2
+    calls.clear()
+    list(compare(["none"], images(), seeds=[0], epochs=1))
+    assert calls == []
+
+
+def test_the_bar_of_each_run_says_which_it_is(monkeypatch):
+    labels, bar = [], training._progress_bar
+
+    def spy(total, label):
+        labels.append(label)
+        return bar(total, label)
+
+    monkeypatch.setattr(training, "_progress_bar", spy)
+    list(learning_rate_sweep(["none"], [0.1, 1e-5], toy(), seeds=[3], widths=SMALL, steps=1))
+    assert labels == ["rate 0.1, none, seed 3, run 1 of 2", "rate 1e-05, none, seed 3, run 2 of 2"]
+    labels.clear()
+    list(
+        learning_rate_sweep(
+            ["none"], [0.1], toy(), seeds=[3], widths=SMALL, steps=1, progress=False
+        )
+    )
+    list(compare(["none"], images(), seeds=[3], epochs=1, progress=False))
+    assert labels == [False, False]

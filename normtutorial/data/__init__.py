@@ -34,13 +34,14 @@ def digits(
             ``"mnist"`` where that works and else ``"synthetic"``, with a warning;
             ``$NORMTUTORIAL_SOURCE`` takes its place if set.
         root: folder with torchvision's layout, ``MNIST/raw/*.gz`` or the unpacked files; it is
-            only read. ``None`` means ``$NORMTUTORIAL_DATA``. Where that holds no file at all,
-            ``"auto"`` goes on to the user cache and the download; ``"mnist"`` fails.
+            only read. ``None`` means ``$NORMTUTORIAL_DATA``, and where that is not set, the user
+            cache, which a download fills. ``"synthetic"`` asks for no folder.
         device: ``None`` means CUDA if there is one, else the CPU.
 
     Raises:
-        DataError: if a file is incomplete, damaged or unreadable, with ``"auto"`` too (a damaged
-            file is reported, not passed over); if ``"mnist"`` finds no files and no network; if
+        DataError: if a folder that was named, by ``root`` or the variable, does not hold the files,
+            or one is damaged or unreadable, with ``"auto"`` too (what was meant to be MNIST is
+            reported, not passed over); if ``"mnist"`` finds no files and no network; if
             digits are to be drawn and matplotlib is missing.
         ValueError: if the source is unknown.
 
@@ -65,7 +66,7 @@ def digits(
     raw = None
     if source != "synthetic":
         try:
-            raw = mnist.find(root, strict=source == "mnist") or mnist.fetch()
+            raw = mnist.find(root) or mnist.fetch()
         except OSError as error:
             if source == "mnist":
                 raise DataError(

@@ -25,13 +25,19 @@ class DataError(RuntimeError):
 def cache_dir() -> Path:
     """The user's cache folder for this package; it need not exist.
 
-    It is in ``$XDG_CACHE_HOME``, or else in ``~/.cache``.
+    It is in ``$XDG_CACHE_HOME``, or else in ``~/.cache``; for a user without a home, where
+    temporary files are.
 
     Example:
         >>> cache_dir().name
         'normtutorial'
     """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "normtutorial"
+    if caches := os.environ.get("XDG_CACHE_HOME"):
+        return Path(caches) / "normtutorial"
+    try:
+        return Path.home() / ".cache" / "normtutorial"
+    except RuntimeError:  # neither $HOME nor an entry for the user
+        return Path(tempfile.gettempdir()) / "normtutorial"
 
 
 def checksum(content: bytes | bytearray) -> str:

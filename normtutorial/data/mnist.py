@@ -34,10 +34,11 @@ def locate(root: str | os.PathLike[str] | None = None) -> Path | None:
     """The folder whose files :func:`~normtutorial.digits` takes, all four verified, or ``None``.
 
     Args:
-        root: as for ``digits``; ``None`` means ``$NORMTUTORIAL_DATA``, then the user cache.
+        root: as for ``digits``; ``None`` means ``$NORMTUTORIAL_DATA``, or else the user cache.
 
     Raises:
-        DataError: if a file is incomplete, damaged or unreadable.
+        DataError: if a folder that was named holds no files; if a file is missing, damaged or
+            unreadable.
     """
     raw = find(root)
     if raw is not None:
@@ -45,23 +46,24 @@ def locate(root: str | os.PathLike[str] | None = None) -> Path | None:
     return raw
 
 
-def find(root: str | os.PathLike[str] | None = None, strict: bool = False) -> Path | None:
-    """The first folder that holds all four files, or ``None``; they are not verified.
+def find(root: str | os.PathLike[str] | None = None) -> Path | None:
+    """The folder that was named, or else the user cache if it holds all four files; they are not
+    verified.
 
     Raises:
-        DataError: if a folder that was named holds only a few; with ``strict``, if it holds none.
+        DataError: if a folder was named, and does not hold them.
     """
+    named = "root" if root else "$NORMTUTORIAL_DATA"
     given = root or os.environ.get("NORMTUTORIAL_DATA")
     if given:
-        raw = Path(given).expanduser() / "MNIST" / "raw"
-        missing = _missing(raw)
-        if not missing:
-            return raw
-        if strict or missing != ARCHIVES:
+        raw = Path(os.path.expanduser(given)) / "MNIST" / "raw"  # as it is, for an unknown user
+        if missing := _missing(raw):
             raise DataError(
-                f"digits expects four archives in {raw}; missing: {', '.join(missing)}. Copy them "
-                "there, or leave root and $NORMTUTORIAL_DATA out to have them downloaded."
+                f"digits expects four archives in {raw}, below the folder that {named} names; "
+                f"missing: {', '.join(missing)}. Copy them there, name another folder, or leave "
+                "root and $NORMTUTORIAL_DATA out to have them downloaded."
             )
+        return raw
     raw = cache_dir() / "MNIST" / "raw"
     return None if _missing(raw) else raw
 

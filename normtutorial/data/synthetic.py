@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .files import DataError, atomic_write, cache_dir, checksum
 
-__all__ = ["load"]
+__all__ = ["load", "stored"]
 
 COUNTS = 60_000, 10_000  # as many as MNIST has in its two splits; each has a seed of its own
 _FONTS = (
@@ -33,22 +33,31 @@ def load() -> list[Tensor]:
     Raises:
         DataError: if they are to be drawn and matplotlib is missing.
     """
-    cached = cache_dir() / "synthetic-digits-1"  # another number for other digits
-    stored = b""
-    with contextlib.suppress(OSError):
-        stored = cached.read_bytes()
-    digest, content = stored[:16], bytearray(stored[16:])
+    content = stored()
     shapes = [shape for count in COUNTS for shape in ((count, 28, 28), (count,))]
     sizes = [math.prod(shape) for shape in shapes]
-    if digest != bytes.fromhex(checksum(content)):
+    if content is None:
         glyphs = _glyphs()
         drawn = [part for seed, count in enumerate(COUNTS) for part in _draw(glyphs, count, seed)]
         content = bytearray(sum(sizes))
         torch.frombuffer(content, dtype=torch.uint8).copy_(torch.cat([p.flatten() for p in drawn]))
         with contextlib.suppress(OSError):
-            atomic_write(cached, bytes.fromhex(checksum(content)) + content)
+            atomic_write(_cache(), bytes.fromhex(checksum(content)) + content)
     parts = torch.frombuffer(content, dtype=torch.uint8).split(sizes)
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def stored() -> bytearray | None:
+    """All four parts as they are in the user cache, or ``None`` where they are not, or damaged."""
+    whole = b""
+    with contextlib.suppress(OSError):
+        whole = _cache().read_bytes()
+    digest, content = whole[:16], bytearray(whole[16:])
+    return content if digest == bytes.fromhex(checksum(content)) else None
+
+
+def _cache() -> Path:
+    return cache_dir() / "synthetic-digits-1"  # another number for other digits
 
 
 def _draw(glyphs: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,254 @@
+"""What the commands of the command line do: train, compare, look after the data."""
+
+import argparse
+import io
+import json
+import math
+import shlex
+import statistics
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .data import DataError, cache_dir, digits, locate, synthetic
+from .data.files import atomic_write
+from .runtime import machine, threads
+from .studies import WIDTHS, Run, build, compare
+from .training import History, fit
+
+__all__ = ["run"]
+
+FIGURES = (".png", ".svg", ".pdf")
+TABLE = "{:10}{:>5}{:>10}{:>9}{:>9}{:>9}{:>12}"
+OUT_OF_MEMORY = (RuntimeError, MemoryError)  # torch says it with the first
+
+
+class CommandError(Exception):
+    """What was asked for could not be done; the message says why."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that was asked for, and return its exit code."""
+    commands = {"train": train, "compare": compare_norms, "data": show_data}
+    n = getattr(args, "threads", None)
+    try:
+        with warnings.catch_warnings(), threads(n) if n else nullcontext():
+            warnings.showwarning = _say
+            commands[args.name](args)
+    except (DataError, CommandError, OSError, ValueError) as error:
+        _say(error)
+        return 1
+    return 0
+
+
+def _say(message: object, *_: Any, **__: Any) -> None:
+    print(f"normtutorial: {message}", file=sys.stderr)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one network and print a line per epoch."""
+    from tqdm import tqdm  # its write() keeps clear of the bar
+
+    check_writable(args.json)
+    data = digits(args.source, args.root)
+
+    def report(history: History) -> None:
+        accuracy = history.test_accuracy[-1]
+        tqdm.write(f"epoch : {len(history.test_accuracy)}, test acc : {accuracy:.4f}")
+        sys.stdout.flush()
+
+    history, fault = History(), None
+    settings = {"epochs": args.epochs, "lr": args.lr, "batch_size": args.batch_size}
+    try:
+        model = build(args.norm, seed=args.seed, device=data.device)
+        if args.compile:
+            model.compile()
+        fit(model, data, history=history, seed=args.seed, on_evaluation=report, **settings)
+    except OUT_OF_MEMORY as error:
+        fault = error
+    except KeyboardInterrupt:  # before the first step
+        history.interrupted = True
+    if history.epoch_seconds:
+        print(f"seconds per epoch : {statistics.median(history.epoch_seconds):.1f}")
+    write_json(args.json, {**describe(args, data.source), "history": history.to_dict()})
+    if fault:
+        ended = f"it ended after {len(history.train_loss)} steps"
+        raise CommandError(f"{ended}: {reason(fault)}") from fault
+    if history.interrupted:
+        raise KeyboardInterrupt
+    if history.diverged:
+        steps = len(history.train_loss)
+        raise CommandError(f"it diverged: the loss of step {steps} is not finite.")
+
+
+def compare_norms(args: argparse.Namespace) -> None:
+    """Train several networks over several seeds and print a table."""
+    check_writable(args.json)
+    check_writable(args.figure, FIGURES)
+    data = digits(args.source, args.root)
+    seeds = range(args.seed, args.seed + args.runs)
+    norms = list(dict.fromkeys(args.norms))
+    settings = {name: getattr(args, name) for name in ("epochs", "lr", "batch_size", "compile")}
+    runs: dict[str, list[Run]] = {norm: [] for norm in norms}
+    fault, interrupted = None, False
+    print(TABLE.format("norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters"))
+    try:
+        found = compare(norms, data, seeds=seeds, evaluate_every=args.evaluate_every, **settings)
+        for run in found:
+            runs[run.norm].append(run)
+            if len(runs[run.norm]) == len(seeds):
+                print_row(runs[run.norm])
+    except OUT_OF_MEMORY as error:
+        fault = error
+    except KeyboardInterrupt:  # between two runs
+        interrupted = True
+    for of_norm in runs.values():  # of one at most, and of each whole run of it
+        if 0 < len(of_norm) < len(seeds):
+            print_row(of_norm)
+    entries = {norm: [entry(run) for run in of_norm] for norm, of_norm in runs.items() if of_norm}
+    write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": entries})
+    draw(args.figure, runs)
+    if fault:
+        raise CommandError(f"{run.norm} ended before its time: {reason(fault)}") from fault
+    if interrupted or any(run.history.interrupted for of_norm in runs.values() for run in of_norm):
+        raise KeyboardInterrupt
+    if diverged := [norm for norm in norms if any(run.history.diverged for run in runs[norm])]:
+        names = ", ".join(diverged)
+        raise CommandError(f"it diverged: the loss was not finite in a run of {names}.")
+
+
+def print_row(runs: list[Run]) -> None:
+    """What the table says of the runs of one normalization: of those that came to their end."""
+    norm, histories = runs[0].norm, [r.history for r in runs if not r.history.interrupted]
+    if not histories:
+        return
+    accuracy = [history.final_accuracy for history in histories]
+    scores = statistics.median(accuracy), min(accuracy), max(accuracy)
+    seconds = statistics.median(s for history in histories for s in history.epoch_seconds)
+    size = sum(p.numel() for p in build(norm).parameters())
+    row = norm, len(histories), *(f"{score:.4f}" for score in scores), f"{seconds:.1f}", f"{size:,}"
+    print(TABLE.format(*row), flush=True)
+
+
+def entry(run: Run) -> dict[str, Any]:
+    """A run for the file: its training loss as the mean from one evaluation to the next."""
+    history = run.history
+    between = pairwise([0, *history.eval_steps])
+    return {
+        "seed": run.seed,
+        "eval_steps": history.eval_steps,
+        "test_accuracy": [round(a, 4) for a in history.test_accuracy],
+        "test_loss": [round(loss, 5) for loss in history.test_loss],
+        "train_loss_mean": [
+            round(statistics.fmean(history.train_loss[a:b]), 5) for a, b in between
+        ],
+        "epoch_seconds": [round(s, 2) for s in history.epoch_seconds],
+        "diverged": history.diverged,
+        "interrupted": history.interrupted,
+    }
+
+
+def draw(path: Path | None, runs: dict[str, list[Run]]) -> None:
+    """Test accuracy over steps for each normalization, without the runs that ended early."""
+    whole = {
+        norm: [r.history for r in of_norm if not (r.history.diverged or r.history.interrupted)]
+        for norm, of_norm in runs.items()
+    }
+    if path is None or not any(whole.values()):
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from . import plotting
+
+    plotting.use_style()
+    fig, ax = plt.subplots()
+    for norm, histories in whole.items():
+        if histories:
+            accuracy = [history.test_accuracy for history in histories]
+            plotting.curves(ax, histories[0].eval_steps, accuracy, label=norm)
+    ax.set(xlabel="training step", ylabel="test accuracy")
+    ax.legend()
+    image = io.BytesIO()
+    fig.savefig(image, format=path.suffix[1:].lower())
+    plt.close(fig)
+    atomic_write(path, image.getvalue())
+
+
+def show_data(args: argparse.Namespace) -> None:
+    """Fetch and verify the images, and say where they are."""
+    data = digits(args.source, args.root)
+    print(data)
+    if data.source == "mnist":
+        print(f"read from {locate(args.root)}")
+    elif synthetic.stored():
+        print(f"cached in {cache_dir()}")
+    else:
+        print(f"not cached: {cache_dir()} cannot be written")
+
+
+def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
+    """What was run, and on what machine."""
+    return {
+        "command": f"normtutorial {shlex.join(args.argv)}",
+        "version": __version__,
+        "source": source,
+        "widths": WIDTHS,
+        "epochs": args.epochs,
+        "lr": args.lr,
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "compile": args.compile,
+        "machine": machine(),
+    }
+
+
+def check_writable(path: Path | None, kinds: Sequence[str] = ()) -> None:
+    """Complain before the training, not after it."""
+    if path is None:
+        return
+    if kinds and path.suffix.lower() not in kinds:
+        raise CommandError(f"{path} cannot be drawn: its name must end in {', '.join(kinds)}.")
+    if path.is_dir():
+        raise CommandError(f"{path} cannot be written: it is a folder. Name a file.")
+    try:
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        wrong = f"{path} cannot be written ({error.strerror})"
+        raise CommandError(f"{wrong}. Name another file.") from error
+
+
+def write_json(path: Path | None, record: dict[str, Any]) -> None:
+    """Strict JSON: what is not finite becomes null. A record that finds no place is printed."""
+    if path is None:
+        return
+    text = json.dumps(_finite(record), allow_nan=False) + "\n"
+    try:
+        atomic_write(path, text.encode())
+    except OSError as error:
+        print(text, end="", flush=True)
+        raise CommandError(
+            f"{path} could not be written ({error.strerror}). What it would hold is printed above."
+        ) from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
