@@ -26,7 +26,7 @@ book: venv  ## build the book from its stored outputs
 	@$(BIN)/python tools/check_html.py _build/html
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-quick: venv  ## the unit tests without the slow ones, in ten seconds; stops at the first failure
+quick: venv  ## the unit tests without the slow ones, a quarter of a minute; stops at the first failure
 	@$(BIN)/python -m pytest tests normtutorial --ignore tests/slow --ignore tests/web -x -q \
 	    -p no:nbval -p no:hypothesispytest -p no:xdist -p no:logging
 

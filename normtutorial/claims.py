@@ -66,7 +66,7 @@ def claim(statement: str, holds: bool, *, measured: object = None) -> None:
     Raises:
         ClaimFailed: if ``holds`` is false.
         TypeError: if ``holds`` is not a truth value: a number or a string would always hold.
-        ValueError: if the statement is empty or takes more than one line.
+        ValueError: if the statement is empty, or takes more than one line with its figures.
 
     Example:
         >>> claim("Two is less than three.", 2 < 3, measured=2 / 3)
@@ -78,6 +78,12 @@ def claim(statement: str, holds: bool, *, measured: object = None) -> None:
     """
     if not isinstance(statement, str) or not statement.strip() or "\n" in statement:
         raise ValueError(f"claim expects a statement of one line; got {statement!r}.")
+    made = Claim.of(statement, measured)
+    if Claim.parse(str(made)) != made:
+        raise ValueError(
+            f"claim expects figures of one line, and 'measured' in brackets for them alone; got "
+            f"{measured!r} for {statement!r}."
+        )
     if hasattr(holds, "item"):  # a torch or numpy scalar
         holds = holds.item()
     if not isinstance(holds, bool):
@@ -85,10 +91,9 @@ def claim(statement: str, holds: bool, *, measured: object = None) -> None:
             f"claim expects a comparison, True or False; got {holds!r} of type "
             f"{type(holds).__name__} for {statement!r}."
         )
-    line = str(Claim.of(statement, measured))
     if not holds:
-        raise ClaimFailed(line.removeprefix(MARK))
-    print(_shown(line))
+        raise ClaimFailed(str(made).removeprefix(MARK))
+    print(_shown(str(made)))
 
 
 def _shown(line: str) -> str:

@@ -115,12 +115,18 @@ def compare_norms(args: argparse.Namespace) -> None:
     write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": entries})
     draw(args.figure, runs)
     if fault:
-        raise CommandError(f"{run.norm} ended before its time: {reason(fault)}") from fault
+        ended = next(norm for norm in norms if not all_ended(runs[norm], len(seeds)))
+        raise CommandError(f"{ended} ended before its time: {reason(fault)}") from fault
     if interrupted or any(run.history.interrupted for of_norm in runs.values() for run in of_norm):
         raise KeyboardInterrupt
     if diverged := [norm for norm in norms if any(run.history.diverged for run in runs[norm])]:
         names = ", ".join(diverged)
         raise CommandError(f"it diverged: the loss was not finite in a run of {names}.")
+
+
+def all_ended(runs: list[Run], count: int) -> bool:
+    """Whether there are so many runs, each of which came to its end."""
+    return len(runs) == count and not any(run.history.interrupted for run in runs)
 
 
 def print_row(runs: list[Run]) -> None:

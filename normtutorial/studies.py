@@ -84,7 +84,7 @@ def compare(
     data: ImageData,
     *,
     seeds: Sequence[int],
-    epochs: int = 5,
+    epochs: int | None = 5,
     lr: float = 1e-3,
     compile: bool = False,
     progress: bool = True,
@@ -99,7 +99,7 @@ def compare(
         norms: of :data:`NAMES`.
         data: what to train on.
         seeds: one run each.
-        epochs: passes over the training images.
+        epochs: passes over the training images, unless ``steps`` are among the settings.
         lr: the learning rate of Adam.
         compile: with ``torch.compile``.
         progress: show a bar that says which run it is of, where :func:`~normtutorial.fit` does.
@@ -107,8 +107,8 @@ def compare(
 
     Yields:
         Each :class:`Run` when it ends, all seeds of a normalization before the next one. An
-        interrupted run is the last. So is one that an error ends: the error is raised when the
-        next run is asked for.
+        interrupted run is the last. So is one that an error ends after its first step: the error
+        is raised when the next run is asked for.
 
     Raises:
         ValueError: an unknown name or a number out of bounds, before the first run.
@@ -116,14 +116,19 @@ def compare(
     _expect_known(norms)
     seeds = [whole("compare", "each seed", seed, least=0) for seed in seeds]
     positive("compare", "lr", lr)
+    epochs = None if settings.get("steps") else epochs
 
     def train(run: Run, label: str) -> None:
         model = build(run.norm, seed=run.seed, device=data.device)
-        settings.update(seed=run.seed, history=run.history, progress=progress and label)
+        own: dict[str, Any] = {
+            "seed": run.seed,
+            "history": run.history,
+            "progress": progress and label,
+        }
         if compile:
             torch.compiler.reset()  # it compiles eight times at most, then runs as ever
             model.compile()
-        fit(model, data, epochs=epochs, lr=lr, **settings)
+        fit(model, data, epochs=epochs, lr=lr, **own, **settings)
 
     return _runs(product(norms, [lr], seeds), train)
 
@@ -173,8 +178,12 @@ def learning_rate_sweep(
         model = build(run.norm, widths, seed=run.seed, std=std, device=data.device)
         sgd = torch.optim.SGD(model.parameters(), run.lr, momentum=momentum)
         label = f"rate {run.lr:g}, {label}"
-        settings.update(seed=run.seed, history=run.history, progress=progress and label)
-        fit(model, data, steps=steps, optimizer=sgd, **settings)
+        own: dict[str, Any] = {
+            "seed": run.seed,
+            "history": run.history,
+            "progress": progress and label,
+        }
+        fit(model, data, steps=steps, optimizer=sgd, **own, **settings)
 
     return _runs(product(norms, rates, seeds), train)
 
@@ -195,8 +204,8 @@ def _runs(
         try:
             train(run, f"{norm}, seed {seed}, run {number} of {len(settings)}")
         except Exception:
-            run.history.interrupted = True  # also where there was no memory for the network itself
-            yield run
+            if run.history.train_loss:  # else there is nothing to have
+                yield run
             raise
         yield run
         if run.history.interrupted:

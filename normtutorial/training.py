@@ -338,7 +338,7 @@ def _schedule(
 def _begun(history: History | None, metric: Compare | None) -> History:
     """The record of a run that has done nothing yet."""
     history = History() if history is None else history
-    if history.train_loss:
+    if history != History(metric=history.metric):
         raise ValueError(
             f"fit expects an empty history; got one of {len(history.train_loss)} steps."
         )

@@ -129,3 +129,13 @@ def test_nbval_compares_a_claim_without_its_figures_and_nothing_else():
     for pattern, replacement in rules:
         text = re.sub(pattern, replacement, text)
     assert text == "✓ A < 1 (of 3). (measured)\n✓ B.\n<f at ADDRESS> 0x10"
+
+
+@pytest.mark.parametrize(
+    "statement, measured",
+    [("So it is.", torch.eye(2)), ("So it is.", "1\n2"), ("So it is (measured twice)", None)],
+    ids=["tensor", "lines", "statement"],
+)
+def test_what_could_not_be_read_back_is_refused(statement, measured):
+    with pytest.raises(ValueError, match="claim expects figures of one line"):
+        claim(statement, True, measured=measured)

@@ -174,6 +174,27 @@ def test_a_run_that_an_error_ends_is_there_before_the_error(monkeypatch, study):
     ]
 
 
+def test_an_error_before_the_first_step_leaves_no_run(monkeypatch):
+    def fails(*_, **__):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(studies, "build", fails)
+    with pytest.raises(MemoryError, match="no more"):
+        next(compare(["none"], images(), seeds=[0]))
+
+
+def test_steps_take_the_place_of_epochs():
+    (run,) = compare(["none"], images(), seeds=[0], steps=3, batch_size=16)
+    assert len(run.history.train_loss) == 3
+
+
+@pytest.mark.parametrize("setting", [{"optimizer": None}, {"seed": 1}, {"history": History()}])
+def test_what_a_study_sets_itself_cannot_be_set(setting):
+    study = learning_rate_sweep(["none"], [0.1], toy(), seeds=[0], widths=SMALL, **setting)
+    with pytest.raises(TypeError, match="multiple values"):
+        next(study)
+
+
 def test_a_learning_rate_sweep_goes_over_names_rates_and_seeds():
     runs = list(
         learning_rate_sweep(

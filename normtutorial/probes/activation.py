@@ -53,9 +53,9 @@ class ActivationProbe(Probe):
         unit_dim: the dim of an output that holds the units. None takes it from the layer: the
             features are last behind linear and recurrent layers, embeddings, attention, layer and
             RMS norm, so a unit of a sequence (N, T, D) is one of its D features; they are in dim 1
-            behind convolutions, batch, instance and group norm, (N, C, *). What does not say,
-            such as a ReLU or a block, has them where the last layer called before it has its own;
-            in dim 1 if there is none.
+            behind convolutions, batch, instance and group norm, as in (N, C, H, W). What does not
+            say, such as a ReLU or a block, has them where the last layer called before it has its
+            own; in dim 1 if there is none.
         bins: number of bins of the histograms.
         range: lower and upper end of the histograms.
 
