@@ -5,13 +5,14 @@ import json
 import os
 import pkgutil
 import shutil
-import site
 import subprocess
 import sys
 import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import normtutorial
 
@@ -50,14 +51,38 @@ def installed(tmp_path_factory) -> Path:
     return scripts
 
 
+def needed(*names: str) -> set[str]:
+    """The distributions of these names, and those that they need in turn."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            wanted = map(Requirement, metadata.requires(name) or [])
+            waiting += [w.name for w in wanted if not w.marker or w.marker.evaluate({"extra": ""})]
+    return found
+
+
 @pytest.fixture
 def outside(tmp_path, monkeypatch) -> None:
-    """Elsewhere, with the packages that are installed here, but without the checkout.
-
-    It is installed here by a .pth file, which is not read in folders of PYTHONPATH.
-    """
+    """Elsewhere, with the packages that the module declares and what these need, and no other."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    declared = map(Requirement, metadata.requires("normtutorial") or [])
+    for name in needed(*(one.name for one in declared if not one.marker)):
+        found = metadata.distribution(name)
+        for part in {file.parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+            if not (packages / part).exists():  # several have parts of one
+                (packages / part).symlink_to(found.locate_file(part))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(site.getsitepackages()))
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+
+
+@pytest.mark.usefixtures("outside")
+def test_what_is_not_declared_is_not_there(installed):
+    code = "import importlib.util as u; print([n for n in ('yaml', 'scipy') if u.find_spec(n)])"
+    assert run(installed / "python", "-c", code).strip() == "[]"
 
 
 @pytest.mark.usefixtures("outside")
