@@ -343,6 +343,21 @@ def test_the_default_momentum_is_a_tenth():
     assert mean.item() == pytest.approx(0.9 * 0 + 0.1 * 2)
 
 
+def test_one_running_statistic_moves_without_the_other():
+    x = torch.tensor([[0.0], [4.0]])
+    for at in 0, 1:
+        running: list[torch.Tensor | None] = [None, None]
+        running[at] = torch.zeros(1)
+        NF.batch_norm(x, *running, training=True, momentum=1.0)
+        assert running[at].item() == (2.0, 8.0)[at]
+
+
+def test_instance_norm_has_the_same_default_momentum():
+    x, mean, var = torch.tensor([[[0.0, 4.0]]]), torch.zeros(1), torch.zeros(1)
+    NF.instance_norm(x, running_mean=mean, running_var=var)
+    assert (mean.item(), var.item()) == pytest.approx((0.1 * 2, 0.1 * 8))
+
+
 def test_the_running_variance_is_the_unbiased_one():
     x, mean, var = torch.tensor([[0.0], [4.0]]), torch.zeros(1), torch.ones(1)
     NF.batch_norm(x, mean, var, training=True, momentum=1.0)
