@@ -243,3 +243,14 @@ def test_fx_fusion_asks_for_the_exact_class_and_folding_by_hand_is_the_way():
     x = torch.randn(2, 3, 2, 2)
     assert_close(fused(x), model(x))  # left as it is: not fused, and not wrong
     assert_close(fusion.fuse_conv_bn_eval(*model)(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer, shape",
+    [(BatchNorm(3), (2, 4)), (InstanceNorm(3), (2, 4, 5)), (InstanceNorm(3), (2, 3))],
+    ids=str,
+)
+def test_torchs_name_for_the_check_of_a_shape_is_ours(layer, shape):
+    with pytest.raises(ValueError, match=r"Norm\(3\) expects input \(N, 3, "):
+        layer._check_input_dim(torch.zeros(shape))
+    layer._check_input_dim(torch.zeros(2, 3, 5))
