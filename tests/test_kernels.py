@@ -8,8 +8,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 from helpers import rand
+from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, kernels
 from normtutorial import functional as NF
-from normtutorial import kernels
 from normtutorial.kernels import eager
 
 # torch's own, when it first takes a forward-mode derivative
@@ -196,3 +196,23 @@ def test_for_exporters_the_definition_runs(monkeypatch):
         kernels.normalize(x, ones, None, (1,), 1e-5)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     kernels.normalize(x, ones, None, (1,), 1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer, shape",
+    [
+        (BatchNorm(6), (16, 6)),
+        (InstanceNorm(6, affine=True), (4, 6, 9)),
+        (GroupNorm(2, 6), (4, 6, 9)),
+        (LayerNorm(6), (16, 6)),
+        (RMSNorm(6), (16, 6)),
+    ],
+    ids=str,
+)
+def test_a_layer_runs_the_kernel_and_keeps_one_tensor_for_backward(layer, shape):
+    kept = []
+    x = torch.randn(shape, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        layer(x)
+    large = {t.untyped_storage().data_ptr() for t in kept if t.numel() == x.numel()}
+    assert len(large) == 1

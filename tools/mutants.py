@@ -185,6 +185,7 @@ LIVING = (
     ("kernels/eager.py", "_remember_signature(", "pass", "the same call, slower"),
     ("kernels/eager.py", "rows % 8 == 0", "", "the same sums, in another order"),
     ("kernels/eager.py", "rows = math.prod(", "", "the same sums, in another order"),
+    ("kernels/eager.py", "d if d < 0 else d - x.ndim", "", "the other kernel, the same values"),
     ("kernels/eager.py", "return False", "return None", "None is as false as False"),
     ("layers.py", '"positions..."', "X", "words for people"),
     ("layers.py", "momentum = 0.0 if momentum is None", "0.0  ->  1.0",

@@ -43,8 +43,11 @@ OTHER = {  # they ask the repository, the book or the tools, or start programs t
     "quick_benchmarks", "refresh", "supply_chain", "sweep", "sweep_of_the_book", "torchvision",
     "wheel",
 }  # fmt: skip
-COMPILED = {"functional.py", "layers.py", "parametrizations.py"}
-COMPILING = ["tests/slow/test_compile.py"]  # seconds each: asked last, about these files alone
+COMPILED = {
+    "functional.py", "kernels/__init__.py", "kernels/eager.py", "layers.py", "parametrizations.py",
+}  # fmt: skip
+# The tests that compile take seconds each. They are asked last, about these files alone.
+COMPILING = ["tests/slow/test_compile.py", "tests/slow/test_compiled_cases.py"]
 LOADED = {"chapters", "closure", "normtutorial", "records"}  # by this program, as they are
 BUDGET = 20.0  # seconds of tests that a mutant may survive
 PATIENCE = 20.0  # more seconds than that, and a mutant that does not end is taken as noticed
