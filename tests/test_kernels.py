@@ -210,9 +210,13 @@ def test_for_exporters_the_definition_runs(monkeypatch):
     ids=str,
 )
 def test_a_layer_runs_the_kernel_and_keeps_one_tensor_for_backward(layer, shape):
-    kept = []
-    x = torch.randn(shape, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    x, kept = torch.randn(shape, requires_grad=True), []
+
+    def keep(tensor):
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         layer(x)
     large = {t.untyped_storage().data_ptr() for t in kept if t.numel() == x.numel()}
     assert len(large) == 1
