@@ -102,11 +102,11 @@ def statistics(
 
 def _reference(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
     """The mean, but exactly the first of the elements over ``dims`` where the two differ by no more
-    than the rounding of a mean: a 64th of that, added to the mean, leaves nothing there."""
+    than the rounding of a mean: a 64th of the way to it, from the mean, leads nowhere then."""
     for d in dims:
         x = x.narrow(d, 0, 1)
-    difference = torch.add(mean, mean - x, alpha=1 / 64).sub_(mean)
-    return torch.add(x, difference, alpha=64)
+    way = mean - torch.lerp(mean, x, 1 / 64)
+    return torch.add(x, way, alpha=64)
 
 
 def moments(x: Tensor, dims: Dims, *, correction: int = 0) -> tuple[Tensor, Tensor]:

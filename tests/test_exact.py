@@ -217,3 +217,12 @@ def test_an_input_may_be_changed_after_the_layer_has_read_it(name):
     inner += 1
     y.sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 7.5, 8.5, 100.0])
+@pytest.mark.parametrize("name", ["batch", "layer"])
+def test_below_and_above_the_offset_from_which_a_mean_is_corrected(name, ratio):
+    x = torch.randn(1024, 64) + ratio
+    layer = BatchNorm(64) if name == "batch" else LayerNorm(64)
+    error = (layer(x) - copy.deepcopy(layer).double()(x.double())).abs().max().item()
+    assert error < 4e-6

@@ -65,7 +65,7 @@ class ScaledSets(Function):
         x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: tuple[int, ...], eps: float
     ) -> tuple[Tensor, ...]:
         y = memory_for_output(x, weight, bias)
-        deviation, mean, var = NF.statistics(x, dims, out=y)
+        deviation, mean, var = statistics(x, dims, out=y)
         rstd = torch.rsqrt(var + eps)
         factor = rstd if weight is None else rstd * weight
         y = scale_and_shift(deviation, factor, bias, out=y)
@@ -143,7 +143,7 @@ class ScaledElements(Function):
         centered: bool,
     ) -> tuple[Tensor, ...]:
         y = memory_for_output(x, weight, bias)
-        deviation, mean, var = NF.statistics(x, dims, centered=centered, out=y)
+        deviation, mean, var = statistics(x, dims, centered=centered, out=y)
         rstd = torch.rsqrt(var + eps)
         x_hat = deviation.mul_(rstd) if centered else deviation * rstd
         y = scale_and_shift(x_hat, weight, bias, out=y)
@@ -230,6 +230,26 @@ def _remember_signature(function: Any) -> None:
 
 _remember_signature(ScaledSets)
 _remember_signature(ScaledElements)
+
+
+def statistics(
+    x: Tensor, dims: tuple[int, ...], *, centered: bool = True, out: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`normtutorial.functional.statistics`, in fewer passes where the mean is small.
+
+    The rounding of a mean matters where it is large beside the spread. Up to eight times the spread
+    its error is below that of the output, and the correction is left out. A CPU can look; another
+    device would have to wait for the answer, so there the correction is always made.
+    """
+    may_look = centered and x.device.type == "cpu" and may_be_overwritten(x)
+    if not may_look or NF.count(x, dims) == 0:
+        return NF.statistics(x, dims, centered=centered, out=out)
+    mean = x.mean(dims, keepdim=True)
+    deviation = x - mean
+    var = torch.square(deviation, out=out).mean(dims, keepdim=True)
+    if (mean.abs() > 8 * var.sqrt()).any():
+        return NF.statistics(x, dims, out=out)
+    return deviation, mean, var
 
 
 def scale_and_shift(
