@@ -170,6 +170,9 @@ def _for_people(node: ast.AST) -> bool:
 
 # What no test can notice: the file, a part of its line, a part of the change, the reason.
 LIVING = (
+    ("functional.py", "@staticmethod", "staticmethod  ->",
+     "an autograd function is never made an object, so its functions are static anyway"),
+    ("functional.py", "return False", "return None", "None is as false as False"),
     ("functional.py", "out=out)", "", "the same squares, in new memory"),
     ("functional.py", "x - nothing", "", "nothing is zero"),
     ("functional.py", "1 / 64", "64  ->", "any number about as large does it"),
