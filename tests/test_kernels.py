@@ -220,3 +220,15 @@ def test_a_layer_runs_the_kernel_and_keeps_one_tensor_for_backward(layer, shape)
         layer(x)
     large = {t.untyped_storage().data_ptr() for t in kept if t.numel() == x.numel()}
     assert len(large) == 1
+
+
+@EACH
+def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_definition(case):
+    inputs, dims, centered = arguments(case, True)
+    upstream, results = rand(*inputs[0].shape), []
+    for normalize in NF.normalize, eager.normalize:
+        y, _, _ = normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
+        (slope,) = torch.autograd.grad(y, inputs[0], upstream, create_graph=True)
+        loss = (y * upstream.cos()).sum() + slope.square().sum()
+        results.append(torch.autograd.grad(loss, inputs))
+    assert_close(*results)
