@@ -132,12 +132,14 @@ def test_code_that_is_again_what_it_was_has_its_old_runs(chapter):
     assert "next" not in record["one"] and len(record["one"]["runs"]) == 3
 
 
-def test_code_that_changes_during_a_sweep_ends_it(chapter, monkeypatch, tmp_path):
+def test_code_that_changes_during_a_sweep_ends_it(monkeypatch, tmp_path):
     monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
+    code = ["before"]
+    monkeypatch.setattr(sweep, "digest", lambda chapter: code[-1])
 
     def one(job):
         if job[1] == 1:
-            write(chapter, "x = 1")
+            code.append("after")
         return job, run(0.5)
 
     monkeypatch.setattr(sweep, "one", one)
