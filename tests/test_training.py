@@ -474,6 +474,11 @@ def test_the_history_that_is_given_is_the_one_that_is_returned():
     assert len(history.train_loss) == 3
 
 
+def test_the_history_of_a_run_that_failed_at_once_is_not_empty():
+    with pytest.raises(ValueError, match="fit expects an empty history"):
+        fit(model(), toy(), steps=3, history=History(interrupted=True))
+
+
 def test_a_history_is_used_once():
     history = fit(model(), toy(), steps=3)
     with pytest.raises(ValueError, match=r"fit expects an empty history; got one of 3 steps\."):
