@@ -64,6 +64,9 @@ mutants: venv  ## break the module on purpose, one place at a time: the unit tes
 claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
 	@$(BIN)/python tools/sweep.py --jobs $(JOBS)
 
+audit: venv  ## which packages of requirements.lock.txt have known vulnerabilities; asks the package index
+	@$(BIN)/uv --quiet tool run pip-audit --requirement requirements.lock.txt --no-deps --disable-pip
+
 lab: venv  ## open the chapters in JupyterLab; ARGS="--no-browser --port 8899" are for it
 	@env -u TQDM_DISABLE -u OMP_NUM_THREADS \
 	    $(BIN)/jupyter lab book $$([ "$$(id -u)" -ne 0 ] || echo --allow-root) $(ARGS)
@@ -78,4 +81,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book quick test web-test pdf lint refresh bench mutants claims-sweep lab lock clean
+.PHONY: help venv book quick test web-test pdf lint refresh bench mutants claims-sweep audit lab lock clean

@@ -34,11 +34,11 @@ def facts(app: Sphinx, doctree: nodes.document) -> None:
         return
     words = sum(len(p.astext().split()) for p in doctree.findall(nodes.paragraph))
     minutes = max(1, math.ceil(words / WORDS_PER_MINUTE))
-    seconds = json.loads(path.read_text("utf-8"))["metadata"].get("seconds")
+    seconds = json.loads(path.read_text("utf-8"))["metadata"].get("cpu_seconds")
     to_read = f"{minutes} minute{'s' * (minutes > 1)} to read"
     line = nodes.paragraph("", to_read, classes=["chapter-facts"])
     if seconds:
-        line += nodes.Text(f", {seconds} seconds to run on two CPU cores")
+        line += nodes.Text(f", {seconds} seconds to run on one CPU core")
     up = "../" * docname.count("/")
     notebook = f"{up}_sources/{docname}.ipynb"
     line += nodes.Text(". ")

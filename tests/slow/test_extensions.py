@@ -67,7 +67,7 @@ def notebook(*cells: str | tuple[str, str], seconds: int | None = None) -> str:
         "kernelspec": {"name": "python3", "display_name": "Python 3"},
         "language_info": {"name": "python"},
     }
-    metadata |= {"seconds": seconds} if seconds else {}
+    metadata |= {"cpu_seconds": seconds} if seconds else {}
     return nbformat.writes(nbformat.v4.new_notebook(cells=made, metadata=metadata))
 
 
@@ -121,7 +121,7 @@ def test_every_link_and_every_script_is_there(site):
 def test_a_chapter_tells_how_long_it_takes_and_leads_to_itself_and_to_how_it_is_run(site):
     (line,) = re.findall(r'<p class="chapter-facts">(.*?)</p>', article(site, "part/one.html"))
     assert plain(line) == (
-        "1 minute to read, 20 seconds to run on two CPU cores. "
+        "1 minute to read, 20 seconds to run on one CPU core. "
         "Download the notebook, or see how to run it."
     )
     links = re.findall(r'href="([^"]*)"', line)

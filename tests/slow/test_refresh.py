@@ -24,10 +24,10 @@ def chapter(tmp_path):
 
 def test_outputs_are_stored_and_nothing_that_another_run_would_change(chapter):
     path = chapter("print(6 * 7)\nprint(8)")
-    assert refresh.refresh(path) > 0
+    assert 0.1 < refresh.refresh(path) < 30  # a kernel starts and ends
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert notebook.metadata == {**refresh.METADATA, "seconds": 10}
+    assert notebook.metadata == {**refresh.METADATA, "cpu_seconds": 10}
     (cell,) = notebook.cells
     assert cell.metadata == {"tags": ["hide-input"]}
     assert cell.execution_count == 1
