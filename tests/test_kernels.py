@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from helpers import rand
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, kernels
@@ -167,11 +169,15 @@ def test_what_backward_gets_is_not_changed_by_it(case):
     assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("case", [*CASES.values(), *BARE.values()], ids=str)
-def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
+@pytest.mark.parametrize(
+    "case, scaled",
+    [*((case, True) for case in CASES.values()), *((case, False) for case in BARE.values())],
+    ids=str,
+)
+def test_backward_keeps_one_tensor_of_the_size_of_the_input(case, scaled):
     shape, affine, dims, centered = case
     x, kept = rand(*shape).requires_grad_(), {}
-    weight = None if case in BARE.values() else rand(*affine).requires_grad_()
+    weight = rand(*affine).requires_grad_() if scaled else None
     bias = None if affine is None else rand(*affine).requires_grad_()
 
     def keep(tensor):
@@ -184,6 +190,43 @@ def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
     rest = 0 if weight is None else weight.numel()
     assert sum(kept.values()) <= x.numel() + rest + NF.moments(x, dims)[0].numel()
     y.sum().backward()
+
+
+class New(TorchDispatchMode):
+    """Counts the tensors that operations make of so many elements, each in memory of its own."""
+
+    def __init__(self, numel: int, *old: torch.Tensor) -> None:
+        super().__init__()
+        self.numel, self.old = numel, {t.untyped_storage().data_ptr() for t in old}
+        self.made: dict[int, torch.Tensor] = {}  # kept, so that their memory is not used again
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for t in tree_leaves(result):
+            if isinstance(t, torch.Tensor) and t.numel() == self.numel:
+                where = t.untyped_storage().data_ptr()
+                if where not in self.old:
+                    self.made[where] = t
+        return result
+
+
+@EACH
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "bare"])
+def test_forward_makes_two_tensors_of_the_size_of_the_input_and_backward_one(case, scaled):
+    (x, *affine), dims, centered = arguments(case, True)
+    weight, bias = affine if scaled else (None, None)
+    leaves = [x, *affine] if scaled else [x]
+    small = [NF.moments(x, dims)[0], *leaves[1:]]
+    if x.numel() in [0, *(t.numel() for t in small)]:
+        pytest.skip("the rest is as large as the input")
+    if not (scaled or centered):
+        pytest.skip("RMS norm without a weight takes the plain formula")
+    upstream = rand(*x.shape)
+    with New(x.numel(), x) as forward:
+        y, _, _ = eager.normalize(x, weight, bias, dims, 1e-5, centered=centered)
+    with New(x.numel(), upstream, *forward.made.values()) as backward:
+        torch.autograd.grad(y, leaves, upstream)
+    assert (len(forward.made), len(backward.made)) == (2, 1)
 
 
 def test_for_exporters_the_definition_runs(monkeypatch):
