@@ -266,12 +266,18 @@ def test_a_layer_runs_the_kernel_and_keeps_one_tensor_for_backward(layer, shape)
 
 
 @EACH
-def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_definition(case):
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "bare"])
+@pytest.mark.parametrize("again", [False, True], ids=["", "to be derived again"])
+def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_definition(
+    case, scaled, again
+):
     inputs, dims, centered = arguments(case, True)
+    inputs = inputs if scaled else (inputs[0], None, None)
+    leaves = [t for t in inputs if t is not None]
     upstream, results = rand(*inputs[0].shape), []
     for normalize in NF.normalize, eager.normalize:
         y, _, _ = normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
         (slope,) = torch.autograd.grad(y, inputs[0], upstream, create_graph=True)
         loss = (y * upstream.cos()).sum() + slope.square().sum()
-        results.append(torch.autograd.grad(loss, inputs))
+        results.append(torch.autograd.grad(loss, leaves, create_graph=again))
     assert_close(*results)
