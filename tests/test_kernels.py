@@ -229,6 +229,19 @@ def test_forward_makes_two_tensors_of_the_size_of_the_input_and_backward_one(cas
     assert (len(forward.made), len(backward.made)) == (2, 1)
 
 
+@pytest.mark.parametrize("times, corrected", [(7.5, False), (8.5, True)])
+def test_from_eight_times_the_spread_on_a_mean_is_corrected_in_one_more_tensor(
+    times, corrected, monkeypatch
+):
+    x = NF.normalize(rand(3, 50), None, None, (1,), eps=0.0)[0]
+    x[1] += times  # one row is enough
+    calls, exact = [], NF.statistics
+    monkeypatch.setattr(NF, "statistics", lambda *a, **k: calls.append(a) or exact(*a, **k))
+    with New(x.numel(), x) as forward:
+        eager.normalize(x, None, None, (1,), 1e-5)
+    assert (len(calls), len(forward.made)) == (corrected, 2 + corrected)
+
+
 def test_for_exporters_the_definition_runs(monkeypatch):
     def fail(*args, **options):
         raise AssertionError
