@@ -1,10 +1,12 @@
-"""What the benchmarks share takes turns and writes down what it should; no time is tested."""
+"""The benchmarks take turns, compare and write down what they should; no time is tested."""
 
 import json
 
 import pytest
 import torch
 
+import bench
+import layers
 import timing
 
 
@@ -39,6 +41,54 @@ def test_a_record_is_named_after_the_device_it_was_taken_on(tmp_path, monkeypatc
     (path,) = (tmp_path / "results").iterdir()
     assert path.name == name
     assert json.loads(path.read_text()) == {"machine": here, "rows": []}
+
+
+def test_the_limit_is_the_sum_of_its_parts_round_by_round():
+    seconds = {"products": [1.0, 4.0], "Adam's step": [2.0, 5.0], "reading": [3.0, 6.0]}
+    assert bench.limit({**seconds, "original": [9.0, 9.0]}) == [6.0, 15.0]
+
+
+@pytest.mark.parametrize("n, eager", [(1, 1.12), (2, 1.2), (16, 1.2)])
+def test_training_is_compared_with_its_limit_and_with_torch_s_layers_not_compiled_and_compiled(
+    n, eager
+):
+    times = {"ours, none": 2.3, "limit": 2.0, "original": 10.0, "ours, original": 5.0,
+             "probed, batch": 3.3, "ours, batch": 3.0, "torch, batch": 2.5,
+             "ours, layer": 3.6, "torch, layer": 3.0, "ours, weight": 3.9, "torch, weight": 3.0,
+             "ours, batch, compiled": 2.02, "torch, batch, compiled": 2.0,
+             "ours, layer, compiled": 2.2, "torch, layer, compiled": 2.0}  # fmt: skip
+    label = "1 thread" if n == 1 else f"{n} threads"
+    found = {
+        row["name"].removesuffix(f" ({label})"): (round(row["median"], 4), row["target"])
+        for row in bench.rows({name: [t] for name, t in times.items()}, n)
+    }
+    assert found == {
+        "our loop / original loop, the original's network": (0.5, None),
+        "our loop without norm / original loop": (0.23, None),
+        "our loop without norm / its limit": (1.15, 1.15),
+        "our batch norm / torch's": (1.2, eager),
+        "our layer norm / torch's": (1.2, eager),
+        "our weight norm / torch's": (1.3, eager),
+        "our batch norm / torch's, both compiled": (1.01, 1.05),
+        "our layer norm / torch's, both compiled": (1.1, 1.05),
+        "with both probes / without": (1.1, 1.1),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind, where, target",
+    [
+        ("ours / torch's", "layer norm (4096, 1024), 1 thread", 3.6),
+        ("ours / torch's", "layer norm (4096, 1024), 2 threads", None),
+        ("ours compiled / torch's", "layer norm (4096, 1024), 1 thread", 1.45),
+        ("ours compiled / torch's", "layer norm (4096, 1024), GPU", 1.1),
+        ("ours / plain operations", "rms norm (4096, 1024), 2 threads", 1 / 1.3),
+        ("ours / plain operations", "rms norm (4096, 1024), CUDA graph", None),
+        ("ours / plain operations", "rms norm (128, 512), 2 threads", None),
+    ],
+)
+def test_a_layer_has_a_target_where_one_was_set(kind, where, target):
+    assert layers.target(kind, where) == target
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

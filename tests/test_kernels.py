@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from helpers import rand
 from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, kernels
@@ -167,11 +169,15 @@ def test_what_backward_gets_is_not_changed_by_it(case):
     assert_close(torch.autograd.grad(y, inputs, upstream), first, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("case", [*CASES.values(), *BARE.values()], ids=str)
-def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
+@pytest.mark.parametrize(
+    "case, scaled",
+    [*((case, True) for case in CASES.values()), *((case, False) for case in BARE.values())],
+    ids=str,
+)
+def test_backward_keeps_one_tensor_of_the_size_of_the_input(case, scaled):
     shape, affine, dims, centered = case
     x, kept = rand(*shape).requires_grad_(), {}
-    weight = None if case in BARE.values() else rand(*affine).requires_grad_()
+    weight = rand(*affine).requires_grad_() if scaled else None
     bias = None if affine is None else rand(*affine).requires_grad_()
 
     def keep(tensor):
@@ -184,6 +190,56 @@ def test_backward_keeps_one_tensor_of_the_size_of_the_input(case):
     rest = 0 if weight is None else weight.numel()
     assert sum(kept.values()) <= x.numel() + rest + NF.moments(x, dims)[0].numel()
     y.sum().backward()
+
+
+class New(TorchDispatchMode):
+    """Counts the tensors that operations make of so many elements, each in memory of its own."""
+
+    def __init__(self, numel: int, *old: torch.Tensor) -> None:
+        super().__init__()
+        self.numel, self.old = numel, {t.untyped_storage().data_ptr() for t in old}
+        self.made: dict[int, torch.Tensor] = {}  # kept, so that their memory is not used again
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for t in tree_leaves(result):
+            if isinstance(t, torch.Tensor) and t.numel() == self.numel:
+                where = t.untyped_storage().data_ptr()
+                if where not in self.old:
+                    self.made[where] = t
+        return result
+
+
+@EACH
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "bare"])
+def test_forward_makes_two_tensors_of_the_size_of_the_input_and_backward_one(case, scaled):
+    (x, *affine), dims, centered = arguments(case, True)
+    weight, bias = affine if scaled else (None, None)
+    leaves = [x, *affine] if scaled else [x]
+    small = [NF.moments(x, dims)[0], *leaves[1:]]
+    if x.numel() in [0, *(t.numel() for t in small)]:
+        pytest.skip("the rest is as large as the input")
+    upstream = rand(*x.shape)
+    with New(x.numel(), x) as forward:
+        y, _, _ = eager.normalize(x, weight, bias, dims, 1e-5, centered=centered)
+    with New(x.numel(), upstream, *forward.made.values()) as backward:
+        torch.autograd.grad(y, leaves, upstream)
+    assert len(forward.made) == 2
+    if scaled or centered:  # backward of RMS norm without a weight is the plain formula
+        assert len(backward.made) == 1
+
+
+@pytest.mark.parametrize("times, corrected", [(7.5, False), (8.5, True)])
+def test_from_eight_times_the_spread_on_a_mean_is_corrected_in_one_more_tensor(
+    times, corrected, monkeypatch
+):
+    x = NF.normalize(rand(3, 50), None, None, (1,), eps=0.0)[0]
+    x[1] += times  # one row is enough
+    calls, exact = [], NF.statistics
+    monkeypatch.setattr(NF, "statistics", lambda *a, **k: calls.append(a) or exact(*a, **k))
+    with New(x.numel(), x) as forward:
+        eager.normalize(x, None, None, (1,), 1e-5)
+    assert (len(calls), len(forward.made)) == (corrected, 2 + corrected)
 
 
 def test_for_exporters_the_definition_runs(monkeypatch):
@@ -223,12 +279,18 @@ def test_a_layer_runs_the_kernel_and_keeps_one_tensor_for_backward(layer, shape)
 
 
 @EACH
-def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_definition(case):
+@pytest.mark.parametrize("scaled", [True, False], ids=["scaled", "bare"])
+@pytest.mark.parametrize("again", [False, True], ids=["", "to be derived again"])
+def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_definition(
+    case, scaled, again
+):
     inputs, dims, centered = arguments(case, True)
+    inputs = inputs if scaled else (inputs[0], None, None)
+    leaves = [t for t in inputs if t is not None]
     upstream, results = rand(*inputs[0].shape), []
     for normalize in NF.normalize, eager.normalize:
         y, _, _ = normalize(*inputs, dims=dims, eps=1e-5, centered=centered)
         (slope,) = torch.autograd.grad(y, inputs[0], upstream, create_graph=True)
         loss = (y * upstream.cos()).sum() + slope.square().sum()
-        results.append(torch.autograd.grad(loss, inputs))
+        results.append(torch.autograd.grad(loss, leaves, create_graph=again))
     assert_close(*results)

@@ -126,3 +126,21 @@ def test_no_file_of_tests_is_left_out_but_those_that_are_named():
     asked = {Path(path).stem for path in mutate.unit_tests()}
     there = {p.stem for p in mutate.ROOT.glob("tests/**/test_*.py") if "web" not in p.parts}
     assert there - asked <= {f"test_{name}" for name in {*mutate.OTHER, "compile"}}
+
+
+def test_a_mutant_that_ends_as_its_time_does_is_not_killed_but_answered_for(tmp_path, monkeypatch):
+    def ended(folder, log, work):
+        log.write_text('"test_it"')
+        return 7
+
+    def gone(*_):
+        raise ProcessLookupError
+
+    monkeypatch.setattr(mutate, "in_a_fork", ended)
+    monkeypatch.setattr(mutate.os, "waitpid", lambda *_: (7, 0))
+    monkeypatch.setattr(mutate.os, "killpg", gone)
+    monkeypatch.setattr(mutate, "PATIENCE", -1e3)
+    for folder in "home", "normtutorial":
+        (tmp_path / folder).mkdir()
+    mistake = mutate.Known("it", "runtime.py", range(1, 2))
+    assert [*mutate.fates([mistake], [tmp_path], mutate.Survey())] == [(mistake, "test_it")]

@@ -193,6 +193,7 @@ LIVING = (
     ("kernels/eager.py", "rows = math.prod(", "", "the same sums, in another order"),
     ("kernels/eager.py", "d if d < 0 else d - x.ndim", "", "the other kernel, the same values"),
     ("kernels/eager.py", "return False", "return None", "None is as false as False"),
+    ("kernels/eager.py", "mean.abs() > 8", ">= 8", "exactly eight times: the same values, slower"),
     ("layers.py", '"positions..."', "X", "words for people"),
     ("layers.py", "momentum = 0.0 if momentum is None", "0.0  ->  1.0",
      "not used where momentum is None"),

@@ -314,7 +314,7 @@ def fates(
             running[child] = mutant, slot, time.perf_counter() + limit
         ended, _ = os.waitpid(-1, os.WNOHANG)
         late = {child for child, (*_, end) in running.items() if time.perf_counter() > end}
-        for child in late:
+        for child in late - {ended}:
             os.killpg(child, signal.SIGKILL)
         if not ended:
             time.sleep(0.01)
