@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import is_parametrized
 
-from .layers import BatchNorm, _Checked, batch_norm, check_channels
+from .layers import BatchNorm, batch_norm, check_channels
 from .processes import all_sum
 
 __all__ = ["SyncBatchNorm", "convert_sync_batchnorm"]
@@ -22,7 +22,7 @@ __all__ = ["SyncBatchNorm", "convert_sync_batchnorm"]
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
-class SyncBatchNorm(_Checked, nn.SyncBatchNorm):
+class SyncBatchNorm(BatchNorm):
     r"""Batch norm over the batches of several processes, as if they were one.
 
     Each process gives it a share of the batch, of any size, also none. Outputs, gradients of the
@@ -74,6 +74,24 @@ class SyncBatchNorm(_Checked, nn.SyncBatchNorm):
     """
 
     name: str = ""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias
+        )
+        self.process_group = process_group
 
     def forward(self, x: Tensor) -> Tensor:
         return sync_batch_norm(
@@ -142,7 +160,8 @@ def sync_batch_norm(
     if training and has_others(process_group):
         if torch.compiler.is_exporting():
             raise ValueError(f"{layer} cannot be exported while it is trained. Export it in eval.")
-        return with_others(layer, process_group, *arguments)
+        compiled = torch.compiler.is_compiling()
+        return (uncompiled if compiled else with_others)(layer, process_group, *arguments)
     check_channels(x, layer, num_features)
     return batch_norm(*arguments)
 
@@ -152,9 +171,12 @@ def has_others(process_group: Any) -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(process_group) > 1
 
 
-@torch._disable_dynamo  # what is sent and received is no part of a graph
-def with_others(layer: str, process_group: Any, x: Tensor, num_features: int, *rest: Any) -> Tensor:
-    return batch_norm(x, num_features, *rest, Share(layer, process_group, x, num_features))
+def with_others(layer: str, process_group: Any, *arguments: Any) -> Tensor:
+    x, num_features, *_ = arguments
+    return batch_norm(*arguments, Share(layer, process_group, x, num_features))
+
+
+uncompiled = torch._disable_dynamo(with_others)  # what is sent is no part of a graph
 
 
 class Share:
@@ -182,8 +204,8 @@ class Share:
                 if here == there:
                     there = "another layer"
                 raise ValueError(
-                    f"{self.layer} expects to meet itself, with the same channels and dtype, in "
-                    f"all processes; got {here} in process {self.rank}, {there} in process {rank}."
+                    f"{self.layer} expects the same layer, channels and dtype in all processes; "
+                    f"got {here} in process {self.rank}, {there} in process {rank}."
                 )
 
     def sum(self, *tensors: Tensor) -> list[Tensor]:

@@ -369,9 +369,11 @@ def batch_norm(
         n = count(x, dims) if group is None else int(group.counts.sum())
         if n == 1:
             hint = ", or call .eval() to use the running statistics"
+            among = "" if group is None else " and no other value in all processes"
             raise ValueError(
                 f"Batch norm in training needs more than one value per channel; got input of shape "
-                f"{tuple(x.shape)}. Use a larger batch{'' if running_mean is None else hint}."
+                f"{tuple(x.shape)}{among}. "
+                f"Use a larger batch{'' if running_mean is None else hint}."
             )
         others = {} if group is None else {"group": group}
         y, mean, var = normalize(x, weight, bias, dims, eps, **others)

@@ -77,7 +77,7 @@ class SplitBatches(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.share = DistributedDataParallel(model, broadcast_buffers=False)
+        self.share = DistributedDataParallel(model)
         self.share.register_comm_hook(None, _added_up)
 
     def forward(self, x: Tensor) -> Tensor:
