@@ -4,7 +4,7 @@ The formulas are those of batch norm in :mod:`normtutorial.functional`, with a `
 averaged over a batch is averaged over the shares of all processes.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import torch
@@ -19,6 +19,7 @@ from .processes import all_sum
 
 __all__ = ["SyncBatchNorm", "convert_sync_batchnorm"]
 
+Module = TypeVar("Module", bound=nn.Module)
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
@@ -33,8 +34,11 @@ class SyncBatchNorm(BatchNorm):
 
     A step takes three messages: one of a few whole numbers (counts, channels, dtype), one of the
     statistics, and in backward one of two sums per channel. In eval, without an initialized
-    process group, or in a group of one process it is batch norm and sends none. Unlike torch's it
-    runs on a CPU, by gloo. On a GPU each step in training waits for the counts.
+    process group, or in a group of one process it is batch norm and sends none. On a GPU each step
+    in training waits for the counts.
+
+    It is no subclass of ``torch.nn.SyncBatchNorm``, since DistributedDataParallel refuses those on
+    a CPU, but of :class:`~normtutorial.BatchNorm`.
 
     Args:
         num_features: :math:`C`.
@@ -60,9 +64,10 @@ class SyncBatchNorm(BatchNorm):
             When it is exported in training mode within a process group.
         RuntimeError: the others do not answer: at once, if one of them has ended; after the
             timeout of the process group (by default half an hour) if one hangs, is in eval mode or
-            does not call backward. With NCCL a process is then ended, unless
-            ``TORCH_NCCL_BLOCKING_WAIT=1`` is set. NaN in one share is no error: it is NaN in all,
-            as in the whole batch.
+            does not call backward. So with gloo; with NCCL torch may end the process instead.
+
+    NaN in one share is no error: it is NaN in all, as in the whole batch. A :math:`*` of another
+    number of dimensions is none either.
 
     Example:
         >>> SyncBatchNorm(1, eps=0.0)(torch.tensor([[1.0], [3.0]])).tolist()  # a single process
@@ -104,7 +109,7 @@ class SyncBatchNorm(BatchNorm):
         check_channels(input, f"SyncBatchNorm({self.num_features})", self.num_features)
 
 
-def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
+def convert_sync_batchnorm(module: Module, process_group: Any = None) -> Module:
     """Make every batch norm in ``module`` a :class:`SyncBatchNorm`: ours, and torch's.
 
     Each stays the object that it is and changes its class, so that parameters, buffers, hooks,
@@ -173,7 +178,8 @@ def has_others(process_group: Any) -> bool:
 
 def with_others(layer: str, process_group: Any, *arguments: Any) -> Tensor:
     x, num_features, *_ = arguments
-    return batch_norm(*arguments, Share(layer, process_group, x, num_features))
+    arguments = *arguments, Share(layer, process_group, x, num_features)
+    return batch_norm(*arguments)
 
 
 uncompiled = torch._disable_dynamo(with_others)  # what is sent is no part of a graph

@@ -202,6 +202,10 @@ def network():
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(8, 3)).double()
 
 
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+
+
 def parameters_and_buffers(model):
     return torch.cat([t.detach().double().flatten() for t in model.state_dict().values()])
 
@@ -214,11 +218,11 @@ def under_ddp():
     ours = DistributedDataParallel(convert_sync_batchnorm(network()))
     rows = slice(4 * rank, 4 * rank + 4)
     for model, at in (big, slice(None)), (ours, rows):
-        sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        optimizer = sgd(model)
         for inputs, targets in zip(x, target, strict=True):
-            sgd.zero_grad()
+            optimizer.zero_grad()
             nn.functional.mse_loss(model(inputs[at]), targets[at]).backward()
-            sgd.step()
+            optimizer.step()
     return off(parameters_and_buffers(ours.module), parameters_and_buffers(big))
 
 
@@ -227,7 +231,10 @@ def under_fit():
     images, labels = randn(23, 1, 8), torch.arange(23) % 3
     data = ImageData(images, labels, images[:9], labels[:9], source="noise")
     single, split = network(), SplitBatches(convert_sync_batchnorm(network()))
-    runs = [fit(m, data, epochs=3, batch_size=7, progress=False) for m in (single, split)]
+    runs = [
+        fit(m, data, epochs=3, batch_size=7, progress=False, optimizer=sgd(m))
+        for m in (single, split)
+    ]
     losses = [torch.tensor(run.train_loss + run.test_loss, dtype=torch.float64) for run in runs]
     models = [parameters_and_buffers(m) for m in (single, split.share.module)]
     return off(*losses[::-1]), off(*models[::-1])
