@@ -4,7 +4,7 @@ The formulas are those of batch norm in :mod:`normtutorial.functional`, with a `
 averaged over a batch is averaged over the shares of all processes.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 from zlib import crc32
 
 import torch
@@ -19,7 +19,6 @@ from .processes import all_sum
 
 __all__ = ["SyncBatchNorm", "convert_sync_batchnorm"]
 
-Module = TypeVar("Module", bound=nn.Module)
 DTYPES = torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
@@ -109,7 +108,7 @@ class SyncBatchNorm(BatchNorm):
         check_channels(input, f"SyncBatchNorm({self.num_features})", self.num_features)
 
 
-def convert_sync_batchnorm(module: Module, process_group: Any = None) -> Module:
+def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
     """Make every batch norm in ``module`` a :class:`SyncBatchNorm`: ours, and torch's.
 
     Each stays the object that it is and changes its class, so that parameters, buffers, hooks,

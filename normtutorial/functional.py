@@ -33,9 +33,9 @@ Dims = Sequence[int]
 Normalize = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of the signature of normalize
 
 __all__ = [
-    "batch_norm", "combine", "group_norm", "instance_norm", "layer_norm", "lengths", "moments",
-    "normalize", "rms_norm", "standardize", "standardize_backward", "statistics", "weight_norm",
-    "weight_norm_backward",
+    "Group", "batch_norm", "combine", "group_norm", "instance_norm", "layer_norm", "lengths",
+    "moments", "normalize", "rms_norm", "standardize", "standardize_backward", "statistics",
+    "weight_norm", "weight_norm_backward",
 ]  # fmt: skip
 
 

@@ -97,14 +97,16 @@ def test_the_definition_in_plain_operations_gives_the_same_with_a_group():
 @pytest.mark.parametrize("dtype, offset", [(torch.float32, 1e4), (torch.float64, 1e12)], ids=str)
 def test_an_offset_costs_shares_no_digit(dtype, offset):
     x = torch.randint(-9, 9, (40, 3)).to(dtype)
-    far = [part + offset for part in x.split([7, 33])]
+    far = [part + offset for part in x.split([0, 7, 33])]
     work = lambda group: NF.statistics(far[group.rank], (0,), group=group)  # noqa: E731
-    (first, second), _ = in_threads([7, 33], work)
+    found, _ = in_threads([0, 7, 33], work)
     deviation, _, var = NF.statistics(x.double(), (0,))
     tiny = 4 * torch.finfo(dtype).eps
-    assert_close(torch.cat([first[0], second[0]]).double(), deviation, rtol=tiny, atol=9 * tiny)
-    assert_close(first[2].double(), var, rtol=tiny, atol=0)
-    assert all(torch.equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
+    together = torch.cat([d for d, _, _ in found]).double()
+    assert_close(together, deviation, rtol=tiny, atol=9 * tiny)
+    assert_close(found[0][2].double(), var, rtol=tiny, atol=0)
+    for _, mean, of_share in found:
+        assert torch.equal(mean, found[0][1]) and torch.equal(of_share, found[0][2])
 
 
 def test_a_constant_in_all_shares_deviates_by_0_exactly():
@@ -121,7 +123,7 @@ def test_one_value_in_all_shares_is_too_few_and_none_is_not():
         norm(torch.empty(0, 3), group=alone)
     running = torch.full((3,), 5.0)
     work = lambda group: norm(torch.empty(0, 3), group=group, running_mean=running)  # noqa: E731
-    assert [y.shape for y in in_threads([0, 0], work)[0]] == [(0, 3)] * 2
+    assert [tuple(y.shape) for y in in_threads([0, 0], work)[0]] == [(0, 3)] * 2
     assert (running == 5).all()
 
 
@@ -134,6 +136,7 @@ def test_combine_gives_the_moments_of_all_sets():
     assert_close(NF.combine(n, mean, var), (together.mean(0), together.var(0, correction=0)))
     none = torch.cat([n, torch.tensor([0])]), *(torch.cat([t, 0 * t[:1]]) for t in (mean, var))
     assert_close(NF.combine(*none), NF.combine(n, mean, var))
+    assert not torch.stack(NF.combine(0 * n, 0 * mean, 0 * var)).any()
     large = torch.tensor([2**24 + 1, 2**24])  # not to be told apart in float32
     mean, _ = NF.combine(large, torch.tensor([1.0, 0.0]).double(), torch.zeros(2).double())
     assert mean.item() == (2**24 + 1) / (2**25 + 1)
@@ -183,8 +186,10 @@ def test_what_is_wrong_is_said_in_its_name():
         SyncBatchNorm(4)(torch.zeros(3, 5))
     with pytest.raises(ValueError, match="SyncBatchNorm expects eps >= 0"):
         SyncBatchNorm(4, eps=-1.0)
+    layer = SyncBatchNorm(4)
+    convert_sync_batchnorm(nn.ModuleDict({"n": layer}))
     with pytest.raises(ValueError, match=r"SyncBatchNorm\(4\) 'n' expects floating-point input"):
-        convert_sync_batchnorm(nn.ModuleDict({"n": BatchNorm(4)}))["n"](torch.zeros(3, 4).int())
+        layer(torch.zeros(3, 4).int())
 
 
 # Conversion

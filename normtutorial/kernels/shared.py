@@ -69,6 +69,6 @@ class SharedSets(Function):
             grad_rstd = grad_rstd + (along if weight is None else along * weight)
             shift = grad_deviation.sum(ctx.dims, keepdim=True)
             shift, grad_rstd = ctx.group.sum(shift, grad_rstd)
-            n = int(ctx.group.counts.sum().clamp(min=1))
+            n = int(ctx.group.counts.sum())
             grad_x = grad_deviation - shift / n - deviation * (grad_rstd * rstd.pow(3) / n)
         return grad_x, grad_weight, grad_bias, None, None, None

@@ -300,7 +300,9 @@ def disagreements():
 
 
 def named(name):
-    return convert_sync_batchnorm(nn.ModuleDict({name: BatchNorm(4)}))[name]
+    layers = nn.ModuleDict({name: BatchNorm(4)})
+    convert_sync_batchnorm(layers)
+    return layers[name]
 
 
 def nan_in_one():
@@ -325,7 +327,8 @@ def silence():
     words = []
     for fault in "hangs", "eval", "no backward":
         group = dist.new_group(timeout=timedelta(seconds=3))
-        layer = convert_sync_batchnorm(nn.Sequential(BatchNorm(4)), group)[0]
+        layer = named("norm")
+        layer.process_group = group
         faulty = fault if dist.get_rank() == 1 else ""
         layer.train(faulty != "eval")
         with told(words):

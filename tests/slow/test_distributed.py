@@ -117,7 +117,7 @@ def test_positions_may_be_another_number_of_dims(faults):
 
 def test_who_waits_in_vain_names_the_layer_after_the_timeout(faults):
     for said, after in faults[0]["silence"]:
-        assert said.startswith("RuntimeError: SyncBatchNorm(4) '0' in process 0 got no answer")
+        assert said.startswith("RuntimeError: SyncBatchNorm(4) 'norm' in process 0 got no answer")
         assert 2.9 < after < 30
     assert [said for said, _ in faults[1]["silence"]] == [""] * 3
 
