@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # below, they are imported when they are asked for
     from .claims import ClaimFailed, claim
     from .data import DataError, ImageData, digits
+    from .distributed import SyncBatchNorm, convert_sync_batchnorm
     from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
     from .models import MLP, OriginalNet, init_normal_
     from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
     from .probes import ActivationProbe, GradientProbe, activations
+    from .processes import run_processes
     from .training import History, evaluate, fit
 
 __version__ = "1.0.0.dev0"
@@ -33,14 +35,17 @@ __all__ = [
     "LayerNorm",
     "OriginalNet",
     "RMSNorm",
+    "SyncBatchNorm",
     "WeightNormLinear",
     "activations",
     "claim",
+    "convert_sync_batchnorm",
     "data_dependent_init_",
     "digits",
     "evaluate",
     "fit",
     "init_normal_",
+    "run_processes",
     "weight_norm",
 ]
 
@@ -48,7 +53,10 @@ if not TYPE_CHECKING:  # to a type checker, any name would be there
 
     def __getattr__(name: str) -> Any:
         """Import a name when it is first asked for: ``--help`` does not wait for torch."""
-        homes = "claims", "data", "layers", "models", "parametrizations", "probes", "training"
+        homes = (
+            "claims", "data", "layers", "models", "parametrizations", "probes", "training",
+            "distributed", "processes",
+        )  # fmt: skip
         for home in homes if name in __all__ else ():
             module = import_module(f"{__name__}.{home}")
             if name in module.__all__:

@@ -89,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--norm", choices=NAMES, default="none", help="which normalization (default: none)"
     )
+    command.add_argument(
+        "--sync",
+        action="store_true",
+        help="share each batch among the processes that torchrun starts",
+    )
 
     command = commands.add_parser(
         "compare",

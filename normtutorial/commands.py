@@ -4,20 +4,27 @@ import argparse
 import io
 import json
 import math
+import os
 import shlex
 import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import distributed as dist
+from torch import nn
+
 from . import __version__
 from .data import DataError, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
+from .distributed import convert_sync_batchnorm
+from .processes import SplitBatches
 from .runtime import machine, threads
 from .studies import WIDTHS, Run, build, compare
 from .training import History, fit
@@ -53,9 +60,44 @@ def _say(message: object, *_: Any, **__: Any) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train one network and print a line per epoch."""
+    check_writable(args.json)
+    with in_touch(args) if args.sync else nullcontext():
+        _train(args)
+
+
+@contextmanager
+def in_touch(args: argparse.Namespace) -> Iterator[None]:
+    """With the other processes that torchrun has started. The first of them speaks for all."""
+    if args.norm == "original":
+        raise CommandError(
+            "--sync cannot share the batches of the original network, whose batch norm is a layer "
+            "of its own. Choose another --norm."
+        )
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise CommandError(
+            "--sync expects several processes. Start them with torchrun: "
+            "torchrun --nproc-per-node 2 -m normtutorial train --sync"
+        )
+    dist.init_process_group("gloo")
+    try:
+        if dist.get_rank() == 0:
+            yield
+            return
+        args.json, warnings.showwarning = None, lambda *_, **__: None
+        with redirect_stdout(io.StringIO()):
+            try:
+                yield
+            except CommandError as error:
+                if error.__cause__ is None:  # the first says the same
+                    raise SystemExit(1) from None
+                raise
+    finally:
+        dist.destroy_process_group()
+
+
+def _train(args: argparse.Namespace) -> None:
     from tqdm import tqdm  # its write() keeps clear of the bar
 
-    check_writable(args.json)
     data = digits(args.source, args.root)
 
     def report(history: History) -> None:
@@ -66,9 +108,7 @@ def train(args: argparse.Namespace) -> None:
     history, fault = History(), None
     settings = {"epochs": args.epochs, "lr": args.lr, "batch_size": args.batch_size}
     try:
-        model = build(args.norm, seed=args.seed, device=data.device)
-        if args.compile:
-            model.compile()
+        model = _network(args, data.device)
         fit(model, data, history=history, seed=args.seed, on_evaluation=report, **settings)
     except OUT_OF_MEMORY as error:
         fault = error
@@ -85,6 +125,15 @@ def train(args: argparse.Namespace) -> None:
     if history.diverged:
         steps = len(history.train_loss)
         raise CommandError(f"it diverged: the loss of step {steps} is not finite.")
+
+
+def _network(args: argparse.Namespace, device: torch.device) -> nn.Module:
+    model = build(args.norm, seed=args.seed, device=device)
+    if args.sync:
+        convert_sync_batchnorm(model)
+    if args.compile:
+        model.compile()
+    return SplitBatches(model) if args.sync else model
 
 
 def compare_norms(args: argparse.Namespace) -> None:

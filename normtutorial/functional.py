@@ -23,7 +23,7 @@ bfloat16, the variance is infinite and the output 0.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,10 +33,28 @@ Dims = Sequence[int]
 Normalize = Callable[..., tuple[Tensor, Tensor, Tensor]]  # of the signature of normalize
 
 __all__ = [
-    "batch_norm", "group_norm", "instance_norm", "layer_norm", "lengths", "moments", "normalize",
-    "rms_norm", "standardize", "standardize_backward", "statistics", "weight_norm",
-    "weight_norm_backward",
+    "Group", "batch_norm", "combine", "group_norm", "instance_norm", "layer_norm", "lengths",
+    "moments", "normalize", "rms_norm", "standardize", "standardize_backward", "statistics",
+    "weight_norm", "weight_norm_backward",
 ]  # fmt: skip
+
+
+class Group(Protocol):
+    """Processes each of which holds a share of one batch, seen from one of them.
+
+    Attributes:
+        rank: which of them this is.
+        counts: how many values share a mean in each.
+    """
+
+    rank: int
+    counts: Tensor
+
+    def gather(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """What all of them have of each tensor, in a new dimension 0."""
+
+    def sum(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """The sum of what all of them have of each tensor."""
 
 
 def widen(x: Tensor) -> Tensor:
@@ -50,7 +68,12 @@ def count(x: Tensor, dims: Dims) -> int:
 
 
 def statistics(
-    x: Tensor, dims: Dims, *, centered: bool = True, out: Tensor | None = None
+    x: Tensor,
+    dims: Dims,
+    *,
+    centered: bool = True,
+    out: Tensor | None = None,
+    group: Group | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""How ``x`` deviates from its mean over ``dims``, that mean, and the variance.
 
@@ -69,6 +92,7 @@ def statistics(
         dims: the dimensions whose elements are averaged together.
         centered: False takes 0 for the mean, as RMS norm does.
         out: memory that is free for the squares, of ``x``'s shape and dtype.
+        group: processes that hold the other elements; only if ``centered``.
 
     Returns:
         ``deviation, mean, var``: a new tensor of ``x``'s shape (``x`` itself if not ``centered``),
@@ -88,16 +112,63 @@ def statistics(
         return x, torch.zeros_like(var), var
     if count(x, dims) == 0:
         nothing = x.sum(dims, keepdim=True)  # 0, where a mean would be NaN
-        return x - nothing, nothing, nothing
+        return _together(x - nothing, nothing.detach(), nothing, nothing, group)
     mean = x.mean(dims, keepdim=True)
     if torch.compiler.is_exporting():
         deviation = x - mean
-    else:
-        reference = _reference(x.detach(), mean.detach(), dims)
-        deviation = x - reference
-        rest = deviation.mean(dims, keepdim=True)
-        deviation, mean = deviation.sub_(rest), reference + rest
-    return deviation, mean, torch.square(deviation, out=out).mean(dims, keepdim=True)
+        return deviation, mean, torch.square(deviation, out=out).mean(dims, keepdim=True)
+    reference = _reference(x.detach(), mean.detach(), dims)
+    deviation = x - reference
+    rest = deviation.mean(dims, keepdim=True)
+    deviation = deviation.sub_(rest)
+    var = torch.square(deviation, out=out).mean(dims, keepdim=True)
+    return _together(deviation, reference, rest, var, group)
+
+
+def _together(
+    deviation: Tensor, reference: Tensor, rest: Tensor, var: Tensor, group: Group | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`statistics` of the elements here, of mean ``reference + rest``, as those of all that
+    the group has. Its means are compared as they lie from one reference, in which no digit of a
+    large offset is left."""
+    if group is not None:
+        references, rests, variances = group.gather(reference, rest, var)
+        reference = references[int(group.counts.argmax())]
+        means = references - reference + rests
+        rest, var = combine(group.counts, means, variances)
+        deviation = deviation + (means[group.rank] - rest)
+    return deviation, reference + rest, var
+
+
+def combine(n: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Mean and variance of several sets together, from those of each.
+
+    .. math:: \mu = \sum_k \frac{n_k}{n} \mu_k, \qquad
+              \sigma^2 = \sum_k \frac{n_k}{n} \left( \sigma_k^2 + (\mu_k - \mu)^2 \right),
+              \qquad n = \sum_k n_k
+
+    The variance within the sets is not all: their means vary, too.
+
+    Args:
+        n: how many elements each set has, shape :math:`(K)`. One without elements, of mean and
+            variance 0, changes nothing.
+        mean, var: of each set, shape :math:`(K, *)`.
+
+    Returns:
+        ``mean, var``, shape :math:`(*)`.
+
+    Example:
+        >>> mean, var = combine(torch.tensor([1, 3]), torch.tensor([0.0, 4.0]), torch.zeros(2))
+        >>> mean.item(), var.item()  # as of 0, 4, 4, 4
+        (3.0, 3.0)
+
+    References:
+        Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983.
+    """
+    share = n.double() / n.sum().clamp(min=1)
+    share = share.to(mean).view(-1, *[1] * (mean.ndim - 1))
+    together = (share * mean).sum(0)
+    return together, (share * (var + (mean - together).square())).sum(0)
 
 
 def _reference(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
@@ -218,6 +289,7 @@ def normalize(
     eps: float,
     *,
     centered: bool = True,
+    group: Group | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Standardize ``x`` over ``dims``, then scale and shift it.
 
@@ -229,6 +301,7 @@ def normalize(
         dims: the dimensions whose elements share a mean.
         eps: added to the variance, inside the root.
         centered: False subtracts no mean, as RMS norm.
+        group: as for :func:`statistics`.
 
     Returns:
         ``y``, of ``x``'s dtype, and the mean and the variance that were used, at least in float32,
@@ -239,7 +312,7 @@ def normalize(
         >>> y.tolist(), mean.item(), var.item()
         ([[-1.0, 1.0]], 2.0, 1.0)
     """
-    deviation, mean, var = statistics(widen(x), dims, centered=centered)
+    deviation, mean, var = statistics(widen(x), dims, centered=centered, group=group)
     x_hat, _ = rescale(deviation, var, eps)
     return scale_and_shift(x_hat, weight, bias).to(x.dtype), mean, var
 
@@ -259,6 +332,7 @@ def batch_norm(
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     *,
+    group: Group | None = None,
     normalize: Normalize = normalize,
 ) -> Tensor:
     r"""Standardize each feature over the batch (and over positions), then scale and shift it.
@@ -276,6 +350,7 @@ def batch_norm(
         training: take the statistics from ``x``.
         momentum: :math:`m`, the share of the *new* value.
         eps: added to the variance, inside the root.
+        group: processes that hold shares of the batch, of which ``x`` is one; matters in training.
         normalize: does the work; by default :func:`normalize`.
 
     Raises:
@@ -291,14 +366,17 @@ def batch_norm(
     weight, bias = per_channel(weight, x), per_channel(bias, x)
     if training:
         dims = (0, *range(2, x.ndim))  # everything but the feature axis
-        n = count(x, dims)
+        n = count(x, dims) if group is None else int(group.counts.sum())
         if n == 1:
             hint = ", or call .eval() to use the running statistics"
+            among = "" if group is None else " and no other value in all processes"
             raise ValueError(
                 f"Batch norm in training needs more than one value per channel; got input of shape "
-                f"{tuple(x.shape)}. Use a larger batch{'' if running_mean is None else hint}."
+                f"{tuple(x.shape)}{among}. "
+                f"Use a larger batch{'' if running_mean is None else hint}."
             )
-        y, mean, var = normalize(x, weight, bias, dims, eps)
+        others = {} if group is None else {"group": group}
+        y, mean, var = normalize(x, weight, bias, dims, eps, **others)
         move(running_mean, running_var, mean.view(-1), var.view(-1), n, momentum)
         return y
     if running_mean is None or running_var is None:

@@ -283,6 +283,7 @@ def batch_norm(
     x: Tensor, num_features: int, running_mean: Tensor | None, running_var: Tensor | None,
     num_batches_tracked: Tensor | None, weight: Tensor | None, bias: Tensor | None, training: bool,
     track_running_stats: bool, momentum: float | Tensor | None, eps: float,
+    group: NF.Group | None = None,
 ) -> Tensor:  # fmt: skip
     """The forward pass of :class:`BatchNorm`."""
     check_channels(x, f"BatchNorm({num_features})", num_features)
@@ -295,7 +296,7 @@ def batch_norm(
     training = training or running_mean is None
     momentum = 0.0 if momentum is None else momentum
     return NF.batch_norm(
-        x, running_mean, running_var, weight, bias, training, momentum, eps,
+        x, running_mean, running_var, weight, bias, training, momentum, eps, group=group,
         normalize=kernels.normalize,
     )  # fmt: skip
 

@@ -218,6 +218,18 @@ def test_the_json_says_what_was_run_and_on_what(tmp_path):
     assert len(record["history"]["train_loss"]) == 4 and record["history"]["eval_steps"] == [2, 4]
 
 
+def test_several_processes_are_those_of_torchrun(no_training, monkeypatch, capsys):
+    monkeypatch.delenv("RANK", raising=False)
+    assert main(["train", "--norm", "batch", "--sync"]) == 1
+    said = "normtutorial: --sync expects several processes. Start them with torchrun: torchrun "
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_the_original_network_cannot_share_its_batches(no_training, capsys):
+    assert main(["train", "--norm", "original", "--sync"]) == 1
+    assert "--sync cannot share the batches of the original" in capsys.readouterr().err
+
+
 def test_a_run_that_diverges_ends_with_a_sentence_and_null_in_its_json(explodes, tmp_path, capsys):
     path = tmp_path / "run.json"
     assert main(["train", "--epochs", "5", "--json", str(path)]) == 1

@@ -72,6 +72,11 @@ def see_batch_norm(f):
     return [*found, f(x.float() + 5e3, None, None, training=True)]
 
 
+def see_combine(f):
+    mean, var = tensors((3, 4), (3, 4))
+    return [x for n in ([1, 5, 2], [4, 4, 4]) for x in f(torch.tensor(n), mean, var.abs())]
+
+
 def see_layer_norm(f):
     x, weight, bias = tensors((3, 2, 4, 4), (4, 4), (4, 4))
     found = with_gradients(lambda x, w, b: f(x, (4, 4), w, b, eps=0.01), x, weight, bias)
@@ -179,6 +184,7 @@ SEE = {
     functional.standardize: see_standardize,
     functional.standardize_backward: see_standardize_backward,
     functional.batch_norm: see_batch_norm,
+    functional.combine: see_combine,
     functional.layer_norm: see_layer_norm,
     functional.rms_norm: see_rms_norm,
     functional.instance_norm: see_instance_norm,

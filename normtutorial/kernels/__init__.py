@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import functional as NF
-from . import eager
+from . import eager, shared
 
 __all__ = ["normalize"]
 
@@ -20,6 +20,7 @@ def normalize(
     eps: float,
     *,
     centered: bool = True,
+    group: NF.Group | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normtutorial.functional.normalize`, by what is fastest for these arguments.
 
@@ -29,6 +30,8 @@ def normalize(
         >>> torch.allclose(y, NF.normalize(x, ones, None, (1,), 1e-5)[0])
         True
     """
+    if group is not None:
+        return shared.normalize(x, weight, bias, dims, eps, group=group)
     if torch.compiler.is_exporting() or is_transformed_and_compiled():
         return NF.normalize(x, weight, bias, dims, eps, centered=centered)  # plain operations
     return eager.normalize(x, weight, bias, dims, eps, centered=centered)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..functional import (
     batch_norm,
+    combine,
     group_norm,
     instance_norm,
     layer_norm,
@@ -192,6 +193,21 @@ def one_value_will_do(count: int) -> bool:
     """A batch of one, such as the last of an epoch, comes out as 0, and its variance as NaN, which
     the running variance never forgets."""
     return True
+
+
+@mistake(combine)
+def spread_of_the_means_forgotten(n: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """The variances of the processes are averaged: right where all means are alike, as after a
+    shuffle; too small where each process has images of its own kind."""
+    mean_of_all, _ = combine(n, mean, var)
+    return mean_of_all, combine(n, var, var)[0]
+
+
+@mistake(combine)
+def every_set_counts_alike(n: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of the processes are averaged, whatever they are of: right until the last batch of
+    an epoch, whose shares differ."""
+    return combine(torch.ones_like(n), mean, var)
 
 
 # --- layer, RMS, instance and group norm ----------------------------------------------------------
