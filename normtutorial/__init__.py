@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # below, they are imported when they are asked for
-    from .claims import ClaimFailed, claim
+    from .claims import ClaimFailed, above, below, claim
     from .data import DataError, ImageData, digits
     from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
     from .models import MLP, OriginalNet, init_normal_
@@ -34,7 +34,9 @@ __all__ = [
     "OriginalNet",
     "RMSNorm",
     "WeightNormLinear",
+    "above",
     "activations",
+    "below",
     "claim",
     "data_dependent_init_",
     "digits",

@@ -85,7 +85,7 @@ def run_chapter(name: str) -> list[dict]:
     import torch
 
     import normtutorial
-    from normtutorial.claims import Claim
+    from normtutorial.claims import Claim, Comparison
 
     matplotlib.use("Agg")
     found: list[dict] = []
@@ -102,8 +102,17 @@ def run_chapter(name: str) -> list[dict]:
                 margins.append((distance / scale).min().item())
         return truth
 
-    def note(statement: str, holds: Any, *, measured: object = None) -> None:
-        if statement.startswith("Recorded"):  # it reads a record, and has no seed
+    def note(
+        statement: str,
+        holds: Any,
+        *,
+        measured: object = None,
+        seeds: Any = None,
+        record: Any = None,
+    ) -> None:
+        if isinstance(holds, Comparison):
+            margins.append(holds.margin)
+        if record or statement.startswith("Recorded"):  # it reads a record, and has no seed
             margins.clear()
             return
         found.append({
