@@ -77,7 +77,7 @@ def test_differences_that_do_not_scatter_have_an_interval_of_one_point(n, shift,
     [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([[1.0]], [[1.0]]), ([1.0, torch.nan], [0.0, 1.0])],
 )
 def test_seeds_without_two_numbers_are_refused(a, b):
-    with pytest.raises(ValueError, match="over_seeds expects (two numbers for|finite numbers)"):
+    with pytest.raises(ValueError, match=r"over_seeds expects (two numbers for|finite numbers)"):
         over_seeds(a, b)
 
 

@@ -25,7 +25,10 @@ for module, names in json.loads(sys.argv[1]).items():
     assert not missing, f"{module} has no {missing}"
 print(sys.modules["normtutorial"].__file__)
 """
-HEAVY = "import sys, normtutorial; print({'torchvision', 'matplotlib', 'PIL', 'scipy'} & {*sys.modules})"
+HEAVY = """
+import sys, normtutorial
+print({'torchvision', 'matplotlib', 'PIL', 'scipy'} & {*sys.modules})
+"""
 
 
 def run(*command: object, **options) -> str:
