@@ -13,7 +13,6 @@ off and gone on with, by the same code on the same kind of machine.
 
 import argparse
 import hashlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -115,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

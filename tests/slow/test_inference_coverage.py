@@ -29,7 +29,7 @@ def test_an_interval_over_seeds_holds_the_difference_in_95_of_100_cases(n, skewe
     assert 0.93 < covered(a + 0.3 - b, truth=0.3) < 0.97
 
 
-@pytest.mark.parametrize("n, least, most", [(9, 0.87, 0.92), (60, 0.92, 0.97)])
+@pytest.mark.parametrize("n, least, most", [(9, 0.87, 0.92), (60, 0.92, 0.96)])
 def test_where_the_differences_are_skewed_themselves_few_seeds_miss_it_too_often(n, least, most):
     assert least < covered(drawn(DRAWS, n, skewed=True)) < most
 
@@ -48,12 +48,17 @@ def test_an_interval_over_images_holds_the_difference_in_95_of_100_cases(n, disa
     assert rejected / (DRAWS // 4) < 0.07
 
 
-@pytest.mark.parametrize("ratio", [2.0, 1.0, 0.5])
+def seen(ratio: float, n: int) -> float:
+    """How often n seeds show a difference so many times as large as it scatters."""
+    found = [over_seeds(row + ratio, torch.zeros(n)) for row in drawn(DRAWS, n, skewed=False)]
+    return sum(one.p < 0.05 for one in found) / DRAWS
+
+
+@pytest.mark.parametrize("ratio", [2.0, 1.0, 0.7])
 def test_with_the_seeds_needed_a_difference_is_seen_in_80_of_100_cases(ratio):
     n = seeds_needed(ratio, 1)
-    nothing = torch.zeros(n)
-    found = [over_seeds(row + ratio, nothing) for row in drawn(DRAWS, n, skewed=False)]
-    assert 0.75 < sum(one.p < 0.05 for one in found) / DRAWS < 0.85
+    assert seen(ratio, n) > 0.77
+    assert seen(ratio, n - 1) < 0.81
 
 
 def test_with_the_images_needed_a_difference_is_seen_in_80_of_100_cases():
