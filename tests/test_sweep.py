@@ -260,8 +260,10 @@ def test_what_reads_a_record_without_seeds_is_checked_by_what_makes_the_record(b
     write(book.path, 'claim("A.", 1 < 2)', outputs=[Claim("A.", "1", None, "mutants")])
     assert sweep.confirm({}, "one", 1) == 0
     assert book.ran == []
-    (line,) = sweep.status({}, ["one"])
-    assert line.split() == ["one", "1", "checked", "by", "their", "record"]
+    assert [line.split(maxsplit=1) for line in sweep.status({}, ["one"])] == [
+        ["one", "1 checked by their record"],
+        ["all", "1 checked by their record"],
+    ]
 
 
 def test_code_that_changes_during_a_run_ends_it(book):
@@ -326,14 +328,17 @@ def test_the_book_shows_the_confirmation_of_the_claim_as_it_is(book, monkeypatch
     book.states(A=("x != 104", "1"))
     record = {}
     sweep.confirm(record, "one", 1)
-    monkeypatch.setattr(confirmed, "everything", lambda: record)
+    monkeypatch.setattr(confirmed, "RECORD", sweep.RECORD)
     claim = Claim("A", "1", (0,))
     assert str(confirmed.confirmation("one", claim)) == "held in 18 of 20 unseen runs"
     assert confirmed.confirmation("one", claim).failed[0] == [104, "mnist", "at 104"]
     assert confirmed.confirmation("one", Claim("B")) is None
-    (line,) = sweep.status(record, ["one"])
-    assert line.split(maxsplit=1) == ["one", "1 failed"]
+    failed, line, _ = sweep.status(record, ["one"])
+    assert failed == "held in 18 of 20: A (one)"
+    assert line.split(maxsplit=1) == ["one", "1 failed in some"]
+    book.module = "another"
+    assert list(sweep.status(record, ["one"]))[-1] == "1 were confirmed with an earlier module."
     book.states(A=("x > 3", "1"))
     assert confirmed.confirmation("one", claim) is None
-    (line,) = sweep.status(record, ["one"])
+    line, _ = sweep.status(record, ["one"])
     assert line.split(maxsplit=1) == ["one", "1 not yet confirmed"]

@@ -1,6 +1,7 @@
 """How a claim did on seeds that nobody had looked at: what the book shows of the sweep's record."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import chapters
@@ -37,9 +38,9 @@ class Confirmation(NamedTuple):
 
 
 @cache
-def everything() -> dict[str, Any]:
-    """The whole record."""
-    return records.read(RECORD) if RECORD.exists() else {}
+def recorded(path: Path) -> dict[str, Any]:
+    """The whole record, as it was when it was first asked for."""
+    return records.read(path) if path.exists() else {}
 
 
 def confirmation(chapter: str, claim: Claim) -> Confirmation | None:
@@ -49,9 +50,14 @@ def confirmation(chapter: str, claim: Claim) -> Confirmation | None:
         chapter: the file name of its notebook, without the ending.
         claim: as the chapter has printed it.
     """
-    now, _ = identity.stored(chapter).get(claim.statement, ("", claim))
-    made = everything().get(chapter, {}).get(claim.statement, {}).get("confirmations", [])
-    made = [one for one in made if one["identity"] == now and one["runs"]]
+    entry = recorded(RECORD).get(chapter, {}).get(claim.statement)
+    if entry is None:
+        return None
+    try:
+        now, _ = identity.stored(chapter).get(claim.statement, ("", claim))
+    except LookupError:  # a chapter of another book, whose code is not here
+        now = entry["identity"]
+    made = [one for one in entry["confirmations"] if one["identity"] == now and one["runs"]]
     if not made:
         return None
     return Confirmation(*(made[-1][name] for name in Confirmation._fields))

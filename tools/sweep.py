@@ -40,6 +40,9 @@ from runs import SOURCES, Made, Run, of_blocks
 CHOOSING = range(5)
 CONFIRMING = 100  # the first block
 TEN = 10
+KINDS = (
+    "held in every unseen run", "failed in some", "not yet confirmed", "checked by their record",
+)  # fmt: skip
 
 
 def begun(now: str, code: str, stored: str | None) -> dict[str, Any]:
@@ -238,25 +241,32 @@ def confirm(record: dict[str, Any], chapter: str, jobs: int, first: int | None =
 
 
 def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
-    """Of each chapter how its claims, as they are, did on unseen seeds."""
+    """How the claims, as they are, did on unseen seeds: those that failed, and all by chapter."""
+    lines, moved, total = [], 0, dict.fromkeys(KINDS, 0)
     for name in names:
-        counts = {"held": 0, "failed": 0, "not yet confirmed": 0, "checked by their record": 0}
-        moved, code = 0, identity.code(name)
+        counts, code = dict.fromkeys(KINDS, 0), identity.code(name)
         for sentence, (now, claim) in identity.stored(name).items():
             entry = record.get(name, {}).get(sentence, {"confirmations": [], "regressions": []})
             made = [one for one in entry["confirmations"] if one["identity"] == now and one["runs"]]
-            if seedless(claim):
-                counts["checked by their record"] += 1
-            elif not made:
-                counts["not yet confirmed"] += 1
-            else:
-                counts["failed" if made[-1]["failed"] else "held"] += 1
-                moved += (made + entry["regressions"])[-1]["code"] != code
-        yield (
-            f"{name:20} "
-            + ", ".join(f"{n:3} {what}" for what, n in counts.items() if n)
-            + (f"; {moved} with an earlier module" if moved else "")
-        )
+            again = [one for one in entry["regressions"] if one["identity"] == now]
+            if not made:
+                counts["checked by their record" if seedless(claim) else "not yet confirmed"] += 1
+                continue
+            failed = made[-1]["failed"]
+            counts["failed in some" if failed else "held in every unseen run"] += 1
+            moved += (made + again)[-1]["code"] != code
+            if failed:
+                yield f"held in {made[-1]['held']} of {made[-1]['runs']}: {sentence} ({name})"
+        lines.append(f"{name:20} {_counted(counts)}")
+        total = {kind: total[kind] + counts[kind] for kind in KINDS}
+    yield from lines
+    yield f"{'all':20} {_counted(total)}"
+    if moved:
+        yield f"{moved} were confirmed with an earlier module."
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
 
 
 def main() -> int:

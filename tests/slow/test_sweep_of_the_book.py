@@ -25,7 +25,8 @@ def test_the_status_is_of_every_chapter_and_an_unknown_one_is_named():
     command = [sys.executable, str(chapters.ROOT / "tools" / "sweep.py"), "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     told = [line.split()[0] for line in done.stdout.splitlines()]
-    assert told == [path.stem for path in chapters.notebooks()]
+    names = [path.stem for path in chapters.notebooks()]
+    assert [name for name in told if name in names] == names
     done = subprocess.run([*command, "no_such"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "There is no chapter 'no_such'; there are intro, signals" in done.stderr
