@@ -4,6 +4,7 @@ BIN = .venv/bin
 PYTHON ?=
 JOBS ?= 2
 CHAPTER ?=
+STUDY ?= compare
 ARGS ?=
 
 # Small networks are fastest with one thread. Bars have no place in stored or compared outputs.
@@ -61,8 +62,14 @@ bench: venv  ## measure the speed of training, as ratios; writes benchmarks/resu
 mutants: venv  ## break the module on purpose, one place at a time: the unit tests must notice; an hour
 	@$(BIN)/python tools/mutate.py --jobs $(JOBS)
 
-claims-sweep: venv  ## every claim at ten seeds, on MNIST and on the synthetic digits: hours
-	@$(BIN)/python tools/sweep.py --jobs $(JOBS)
+choose: venv  ## the claims at five blocks of seeds, to settle thresholds; CHAPTER=batch_norm for one
+	@$(BIN)/python tools/sweep.py choose $(CHAPTER) --jobs $(JOBS)
+
+confirm: venv  ## the claims at ten blocks that nobody has looked at, recorded; CHAPTER=batch_norm for one
+	@$(BIN)/python tools/sweep.py confirm $(CHAPTER) --jobs $(JOBS)
+
+study: venv  ## what is too long for a chapter; STUDY=compare: two hours
+	@$(BIN)/python tools/study.py $(STUDY)
 
 audit: venv  ## which packages of requirements.lock.txt have known vulnerabilities; asks the package index
 	@$(BIN)/uv --quiet tool run pip-audit --requirement requirements.lock.txt --no-deps --disable-pip
@@ -81,4 +88,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book quick test web-test pdf lint refresh bench mutants claims-sweep audit lab lock clean
+.PHONY: help venv book quick test web-test pdf lint refresh bench mutants choose confirm study audit lab lock clean

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # below, they are imported when they are asked for
-    from .claims import ClaimFailed, claim
+    from .claims import ClaimFailed, above, below, claim
     from .data import DataError, ImageData, digits
     from .distributed import SyncBatchNorm, convert_sync_batchnorm
     from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
@@ -37,7 +37,9 @@ __all__ = [
     "RMSNorm",
     "SyncBatchNorm",
     "WeightNormLinear",
+    "above",
     "activations",
+    "below",
     "claim",
     "convert_sync_batchnorm",
     "data_dependent_init_",

@@ -1,7 +1,9 @@
 """Studies over seeds and settings, run by run: what several chapters and the command line share."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +13,10 @@ from .checks import is_finite, positive, whole
 from .data import ImageData
 from .models import MLP, OriginalNet, init_normal_
 from .norms import NORMS
+from .runtime import seed_list
 from .training import History, fit
 
-__all__ = ["NAMES", "WIDTHS", "Run", "build", "compare", "learning_rate_sweep"]
+__all__ = ["NAMES", "WIDTHS", "Run", "build", "compare", "learning_rate_sweep", "recorded"]
 
 WIDTHS = (784, 512, 512, 256, 10)
 """The original notebook's network."""
@@ -186,6 +189,34 @@ def learning_rate_sweep(
         fit(model, data, steps=steps, optimizer=sgd, **own, **settings)
 
     return _runs(product(norms, rates, seeds), train)
+
+
+def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
+    """The runs that ``make study`` has recorded, at the seeds that the book runs at now.
+
+    Args:
+        path: of the record.
+        source: of the images, ``"mnist"`` or ``"synthetic"``.
+
+    Returns:
+        For each setting its runs: those whose seeds are in the block of ``$NORMTUTORIAL_SEED``, or
+        where that has none, in block 0.
+
+    Raises:
+        FileNotFoundError: if there is no such record.
+        ValueError: if it has nothing of this source.
+    """
+    found = json.loads(Path(path).read_text("utf-8"))["runs"]
+    if source not in found:
+        raise ValueError(f"recorded expects a source among {', '.join(found)}; got {source!r}.")
+    (first,) = seed_list(1)
+    runs: dict[str, list[dict[str, Any]]] = found[source]
+    there = {run["seed"] // 1000 for of_setting in runs.values() for run in of_setting}
+    block = first // 1000 if first // 1000 in there else 0
+    return {
+        setting: [run for run in of_setting if run["seed"] // 1000 == block]
+        for setting, of_setting in runs.items()
+    }
 
 
 def _expect_known(norms: Iterable[str]) -> None:

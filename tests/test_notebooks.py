@@ -23,6 +23,24 @@ CPU_SECONDS = 60  # of a chapter; a third of it is to spare, for slower machines
 LONG = {"comparison": 90, "original": 90}  # at most six
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
 
+# A statement is read alone, on the page of all claims: it names its subject, and says a number or
+# how one thing stands to another.
+FRAGMENT = re.compile(
+    r"(It|Its|They|Their|Them|This|That|These|Those|Both|Neither|There|Here|So|Then|And|But|Or|"
+    r"Also|Again|Recorded|Live|(All|Each|None|Some|Most|One|Many) of (them|these|those|it))\b|[a-z]"
+)
+RELATION = re.compile(
+    r"\d|\b(than|as|same|equals?|equally|like|agrees?|differs?|no|not|none|nothing|never|every|all|"
+    r"each|both|only|alone|always|exactly|above|below|between|within|before|after|until|"
+    r"zero|one|two|three|four|five|ten|half|twice|first|last|most|least|whole|without|constant|"
+    r"identical|orthogonal|unchanged|larger|smaller|more|less|further|fewer|closer)\b",
+    re.IGNORECASE,
+)
+# Chapters whose statements do not all stand alone yet. One that has none left leaves the list.
+NOT_ALONE = {
+    "weight_norm", "batch_norm", "running_statistics", "layer_norm", "comparison", "original"
+}  # fmt: skip
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -210,3 +228,37 @@ def test_a_chapter_makes_each_claim_once(path):
 
 def test_the_book_makes_many_claims():
     assert sum(len(claims(path)) for path in NOTEBOOKS) >= CLAIMS_IN_THE_BOOK
+
+
+def stands_alone(statement: str) -> bool:
+    long = len(statement.split()) >= 5
+    return bool(long and not FRAGMENT.match(statement) and RELATION.search(statement))
+
+
+@pytest.mark.parametrize(
+    "statement, alone",
+    [
+        ("Two is less than three.", True),
+        ("With batch norm it is 1/π, within 0.05.", True),
+        ("It is 5 with every seed.", False),
+        ("That is less than 0.4 %.", False),
+        ("All of them are above 0.9.", False),
+        ("All runs end above 0.9.", True),
+        ("torch's default leaves 1e-22 of it.", False),
+        ("The layers agree.", False),
+        ("The network is a good network.", False),
+        ("Itself a fifth of the whole network.", True),
+    ],
+)
+def test_a_statement_that_stands_alone_is_told_from_a_fragment(statement, alone):
+    assert stands_alone(statement) is alone
+
+
+@every_notebook
+def test_every_statement_stands_alone_and_knows_its_seeds(path):
+    found = [
+        made.statement
+        for made in claims(path)
+        if not stands_alone(made.statement) or ("seed" in made.statement and not made.seeds)
+    ]
+    assert bool(found) == (path.stem in NOT_ALONE), found

@@ -1,5 +1,7 @@
 """Studies over seeds and settings."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ import normtutorial as nt
 from helpers import toy
 from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies, training
 from normtutorial.norms import NORMS
-from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep
+from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep, recorded
 
 SMALL = (16, 24, 24, 10)
 
@@ -259,3 +261,24 @@ def test_the_bar_of_each_run_says_which_it_is(monkeypatch):
     )
     list(compare(["none"], images(), seeds=[3], epochs=1, progress=False))
     assert labels == [False, False]
+
+
+@pytest.fixture
+def record(tmp_path):
+    runs = [{"seed": seed, "loss": seed / 10} for seed in (0, 1, 100_000)]
+    path = tmp_path / "study.json"
+    path.write_text(json.dumps({"runs": {"mnist": {"none": runs, "batch": runs[:2]}}}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "block, seeds", [("", [0, 1]), ("0", [0, 1]), ("100", [100_000]), ("3", [0, 1])]
+)
+def test_a_recorded_study_is_read_at_the_seeds_of_the_book(record, monkeypatch, block, seeds):
+    monkeypatch.setenv("NORMTUTORIAL_SEED", block)
+    assert [run["seed"] for run in recorded(record, "mnist")["none"]] == seeds
+
+
+def test_a_source_that_was_not_recorded_is_named(record):
+    with pytest.raises(ValueError, match="recorded expects a source among mnist; got 'synthetic'"):
+        recorded(record, "synthetic")

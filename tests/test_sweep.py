@@ -1,4 +1,4 @@
-"""The sweep sees margins, failures and thin claims, and repeats no run of what has not changed."""
+"""Thresholds are chosen on some blocks of seeds and confirmed, once, on others."""
 
 import shutil
 from types import SimpleNamespace
@@ -8,24 +8,32 @@ import pytest
 import torch
 
 import chapters
-import closure
+import confirmed
+import identity
 import normtutorial
 import records
+import runs
 import sweep
+from normtutorial.claims import Claim
+from runs import Made, Run
 
 REPOSITORY = chapters.ROOT
 
 CELLS = [
-    "from normtutorial import claim\nimport torch",
-    'claim("Between.", 2 < torch.tensor([4.0, 3.0]).min() and 3.0 <= 4, measured=1 / 3)',
-    'claim("Fails.", not 1 < 2, measured="1")\nclaim("After it.", any(x > 5 for x in (1, 8)))',
-    'claim("Read.", "a" == "a")\nclaim("Recorded: not of this run.", 1 > 2)',
+    "from normtutorial import above, below, claim\nfrom normtutorial.runtime import seed_list\n"
+    "SEEDS = seed_list(2)",
+    'claim("Between.", above([4.0, 3.0], 2) & below(3.0, 4), measured=1 / 3, seeds=SEEDS)',
+    'claim("Fails.", below(2, 1), measured="1")\nclaim("After it.", 1 < 2)',
+    'claim("Read.", 1 < 2, record="mutants")\n'
+    'claim("Study.", 1 < 2, record="study", seeds=[0, 100_000])',
 ]
 
 
-def write(path, *codes):
+def write(path, *codes, outputs=()):
     cells = [nbformat.v4.new_code_cell(code) for code in codes]
+    cells[-1].outputs = [nbformat.v4.new_output("stream", text="\n".join(map(str, outputs)))]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    identity.stored.cache_clear()
 
 
 @pytest.fixture
@@ -33,187 +41,304 @@ def chapter(tmp_path, monkeypatch):
     """A book of one chapter, and nothing that outlives the test."""
     monkeypatch.setattr(chapters, "ROOT", tmp_path)
     monkeypatch.setattr(normtutorial, "claim", normtutorial.claim)
+    monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims.json")
+    monkeypatch.delenv("NORMTUTORIAL_SEED", raising=False)
     (tmp_path / "book").mkdir()
     (tmp_path / "_toc.yml").write_text("root: book/one\nparts: []\n")
     shutil.copytree(REPOSITORY / "normtutorial", tmp_path / "normtutorial")
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "book" / "one.ipynb"
     write(path, *CELLS)
-    return path
+    yield path
+    identity.stored.cache_clear()
 
 
 def test_a_chapter_tells_each_claim_its_margin_and_goes_on_after_a_failure(chapter, capsys):
-    found = sweep.run_chapter("one")
+    run = runs.run_chapter("one", 0)
     assert capsys.readouterr().out == ""
-    assert [c["claim"] for c in found] == ["Between.", "Fails.", "After it.", "Read."]
-    assert [c["holds"] for c in found] == [True, False, True, True]
-    assert found[0]["margin"] == pytest.approx(0.25)  # 3 <= 4 is narrower than 2 < 3
-    assert [c["margin"] for c in found[1:]] == [None] * 3  # in `not` and `any` a side may fail
-    assert [c["measured"] for c in found] == ["0.333", "1", "", ""]
-
-
-def test_a_run_keeps_its_threads_where_the_chapter_asks_for_one(chapter, monkeypatch):
-    for name in ("NORMTUTORIAL_SEED", "NORMTUTORIAL_SOURCE", "TQDM_DISABLE"):
-        monkeypatch.setenv(name, "")
-    code = "torch.set_num_threads(1)\nclaim('Threads.', True, measured=torch.get_num_threads())"
-    write(chapter, CELLS[0], code)
-    before, sent = torch.get_num_threads(), []
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "set_num_threads", torch.set_num_threads)  # back again afterwards
-        sender = SimpleNamespace(send=sent.append)
-        sweep.send_claims(sender, "one", 0, "synthetic", before + 1)
-    torch.set_num_threads(before)
-    assert [claim["measured"] for claim in sent[0]] == [str(before + 1)]
-
-
-def run(margin, holds=True):
-    return [{"claim": "C.", "holds": holds, "measured": "m", "margin": margin}]
-
-
-def test_the_record_keeps_failures_margins_and_the_worst_seed(chapter):
-    record = {}
-    for seed, margin in enumerate([0.5, 0.2, 0.4]):
-        sweep.add(record, ("one", seed, "mnist", 1), run(margin))
-    sweep.add(record, ("one", 0, "synthetic", 2), run(0.3, holds=False))
-    row = record["one"]["claims"]["C."]
-    assert row["margins"] == {"mnist": [0.5, 0.2, 0.4], "synthetic": [0.3]}
-    assert row["worst"] == [1, "mnist", 1, "m"]
-    assert row["failed"] == [[0, "synthetic", 2, "m"]]
-    assert record["one"]["runs"][-1] == [0, "synthetic", 2]
-
-
-def test_a_chapter_whose_code_has_changed_keeps_its_runs_until_there_is_a_new_one_for_each(chapter):
-    record = {}
-    for seed in range(2):
-        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
-    write(chapter, *(code.replace("2 < ", "(2) < ") + "  # the layout" for code in CELLS))
-    sweep.add(record, ("one", 2, "mnist", 1), run(0.5))
-    assert [seed for seed, *_ in record["one"]["runs"]] == [0, 1, 2]
-    write(chapter, *(code.replace("2 < ", "1 < ") for code in CELLS))
-    for seed in (1, 3, 0):
-        sweep.add(record, ("one", seed, "mnist", 1), run(0.1))
-    assert [seed for seed, *_ in record["one"]["runs"]] == [0, 1, 2]
-    assert record["one"]["claims"]["C."]["margins"] == {"mnist": [0.5] * 3}
-    assert [seed for seed, *_ in record["one"]["next"]["runs"]] == [1, 3, 0]
-    assert list(sweep.status(record, ["one"])) == [
-        "one                    3 runs with earlier code, 3 with the code as it is",
-        "0 of 1 chapters were swept with the code as it is.",
-    ]
-    sweep.add(record, ("one", 2, "mnist", 1), run(0.1))
-    assert [seed for seed, *_ in record["one"]["runs"]] == [1, 3, 0, 2]
-    assert record["one"]["claims"]["C."]["margins"] == {"mnist": [0.1] * 4}
-    assert "next" not in record["one"]
-    (line, _) = sweep.status(record, ["one"])
-    assert line.endswith("4 runs with the code as it is")
-
-
-def test_new_runs_of_code_that_has_changed_again_are_dropped(chapter):
-    record = {}
-    for seed in range(2):
-        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
-    for code in ("x = 1", "x = 2"):
-        write(chapter, code)
-        sweep.add(record, ("one", 0, "mnist", 1), run(0.5))
-    assert len(record["one"]["runs"]) == 2
-    assert len(record["one"]["next"]["runs"]) == 1
-
-
-def test_code_that_is_again_what_it_was_has_its_old_runs(chapter):
-    record = {}
-    for seed in range(2):
-        sweep.add(record, ("one", seed, "mnist", 1), run(0.5))
-    before = chapter.read_text()
-    write(chapter, "x = 1")
-    sweep.add(record, ("one", 0, "mnist", 1), run(0.1, holds=False))
-    assert sweep.summary(record, ["one"])[0] == 1
-    chapter.write_text(before)
-    assert sweep.summary(record, ["one"])[0] == 0
-    sweep.add(record, ("one", 2, "mnist", 1), run(0.5))
-    assert "next" not in record["one"] and len(record["one"]["runs"]) == 3
-
-
-def test_code_that_changes_during_a_sweep_ends_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
-    code = ["before"]
-    monkeypatch.setattr(sweep, "digest", lambda chapter: code[-1])
-
-    def one(job):
-        if job[1] == 1:
-            code.append("after")
-        return job, run(0.5)
-
-    monkeypatch.setattr(sweep, "one", one)
-    record = {}
-    with pytest.raises(SystemExit, match="code of one has changed meanwhile"):
-        sweep.sweep(record, [("one", seed, "mnist", 1) for seed in range(3)], jobs=1)
-    assert record == {} or record["one"]["runs"] == [[0, "mnist", 1]]
-
-
-def test_a_sweep_makes_the_runs_that_are_not_there(chapter, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sweep, "RECORD", tmp_path / "records" / "claims-sweep.json")
-    made = []
-
-    def one(job):
-        made.append(job)
-        return job, None if job[1] == 2 else run(0.5, holds=job[1] != 1)
-
-    monkeypatch.setattr(sweep, "one", one)
-    wanted = [("one", seed, "mnist", 1) for seed in range(3)]
-    record = {}
-    assert sweep.sweep(record, wanted[:1], jobs=1) == 0
-    assert sweep.sweep(record, wanted, jobs=1) == 1
-    assert made == wanted
-    assert records.read(sweep.RECORD) == record
-    assert sweep.summary(record, ["one"]) == (
-        1,
-        "1 claims, 2 runs of a chapter, 1 failures, 0 thin",
-    )
-    assert capsys.readouterr().out == "FAILED  one 1 mnist 1 C. m\nBROKEN  one 2 mnist 1\n"
-
-
-def test_what_is_used_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
-    monkeypatch.setattr(chapters, "ROOT", tmp_path)
-    files = {
-        "__init__.py": "from .a import f\nfrom .deep import g as h\n__version__ = '1'",
-        "a.py": "def f():\n    from . import b\n    return b.x",
-        "b.py": "import json\nimport torch\nx = 1",
-        "c.py": "from normtutorial import h",
-        "unused.py": "import normtutorial.b",
-        "deep/__init__.py": "from .d import g\nfrom .e import k\ndef own(): ...",
-        "deep/d.py": "from ..b import x\ng = x",
-        "deep/e.py": "k = 1",
-    }
-    for name, text in files.items():
-        path = tmp_path / "normtutorial" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def used(code):
-        paths = closure.used(code)
-        return {str(path.relative_to(tmp_path / "normtutorial")) for path in paths}
-
-    assert used("import torch\nimport normal") == set()
-    assert used("from normtutorial import f") == {"a.py", "b.py"}
-    assert used("def later():\n    from normtutorial import c") == {"c.py", "deep/d.py", "b.py"}
-    assert used("from normtutorial.deep import g") == {"deep/d.py", "b.py"}
-    assert used("import normtutorial.b as x") == {"b.py"}
-    assert used("import normtutorial.unused") >= {"unused.py", "a.py"}  # it binds the package
-    everything = {"deep/__init__.py", "deep/d.py", "deep/e.py", "b.py"}
-    assert used("from normtutorial.deep import own") == everything
-    assert used("from normtutorial import deep") == everything
-    assert used("import normtutorial") == {"a.py", "deep/d.py", "b.py"}
+    assert run.error is None
+    made = run.claims
+    assert list(made) == ["Between.", "Fails.", "After it.", "Read.", "Study."]
+    assert [c.holds for c in made.values()] == [True, False, True, True, True]
+    assert [c.margin for c in made.values()] == [0.25, -0.5, None, None, None]
+    assert [c.measured for c in made.values()] == ["0.333", "1", "", "", ""]
+    assert [c.kind for c in made.values()] == ["measured", *["exact"] * 2, *["recorded"] * 2]
+    assert len({c.identity for c in made.values()}) == 5
 
 
 @pytest.mark.parametrize(
-    "margins, thin",
+    "behind, asked",
+    [("seeds=[0, 100_000]", False), ("seeds=[100_000, 100_001]", True), ("measured=1", False)],
+)
+def test_a_record_is_asked_at_the_block_that_it_has(chapter, monkeypatch, behind, asked):
+    monkeypatch.setenv("NORMTUTORIAL_SEED", "100")
+    write(chapter, CELLS[0], f'claim("Study.", 1 < 2, record="study", {behind})')
+    assert runs.run_chapter("one", 100).claims["Study."].asked is asked
+
+
+def test_nan_is_as_wrong_as_can_be(chapter):
+    write(chapter, CELLS[0], 'claim("So.", below(float("nan"), 2))')
+    claim = runs.run_chapter("one", 0).claims["So."]
+    assert (claim.holds, claim.margin) == (False, -2)
+
+
+@pytest.mark.parametrize(
+    "code, error",
     [
-        ({"mnist": [0.5, 0.5, 0.6, 0.5, 0.5]}, False),
-        ({"mnist": [0.1, 0.5, 0.6, 0.2, 0.9]}, True),
-        ({"mnist": [0.1, 0.5, 0.6, 0.9]}, False),  # too few to tell
-        ({"mnist": [0.5] * 5, "synthetic": [0.1] * 5}, False),  # two sources, each steady
-        ({"mnist": [0.5] * 5, "synthetic": [0.1, 0.9, 0.1, 0.9, 0.1]}, True),
-        ({}, False),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        (
+            'claim("So.", 1 < 2, seeds=[7])',
+            "ValueError: the seeds (7,) of 'So.' are none of block 3.",
+        ),
+        ('claim("A.", 1 < 2)', "ValueError: it makes the claim 'A.' twice."),
+        ('claim("B.", 1)', "TypeError: claim expects a comparison, by below or above, or True or"),
     ],
 )
-def test_a_claim_is_thin_where_its_margins_scatter_on_one_source(margins, thin):
-    assert sweep.thin(margins) is thin
+def test_a_chapter_that_breaks_says_why_and_keeps_what_it_claimed(chapter, code, error):
+    write(chapter, CELLS[0], 'claim("A.", 1 < 2)', code, 'claim("Later.", 1 < 2)')
+    run = runs.run_chapter("one", 3)
+    assert run.error.startswith(error)
+    assert list(run.claims) == ["A."]
+
+
+def test_an_error_that_the_chapter_shows_does_not_end_it(chapter):
+    write(chapter, CELLS[0], "1 / 0", 'claim("Later.", 1 < 2)')
+    notebook = nbformat.read(chapter, as_version=4)
+    notebook.cells[1].metadata["tags"] = ["raises-exception"]
+    nbformat.write(notebook, chapter)
+    run = runs.run_chapter("one", 0)
+    assert run.error is None and list(run.claims) == ["Later."]
+
+
+def test_a_run_is_at_its_block_and_source_with_one_thread(chapter, monkeypatch):
+    for name in ("NORMTUTORIAL_SEED", "NORMTUTORIAL_SOURCE", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "")
+    code = "import os, torch\nclaim('It runs at 3.', 1 < 2, seeds=SEEDS, measured=(torch."
+    code += "get_num_threads(), os.environ['NORMTUTORIAL_SOURCE']))"
+    write(chapter, CELLS[0], code)
+    before, sent = torch.get_num_threads(), []
+    runs.send(SimpleNamespace(send=sent.append), runs.Job("one", 3, "synthetic"))
+    torch.set_num_threads(before)
+    assert [made.measured for made in sent[0].claims.values()] == ["(1, 'synthetic')"]
+
+
+class Book:
+    """A chapter whose runs are made up: of some claims, and how they do at which block."""
+
+    def __init__(self, path, monkeypatch):
+        self.path = path
+        self.conditions = {}
+        self.ran = []
+        self.broken = {}
+        self.module = "module"
+        monkeypatch.setattr(runs, "one", self.one)
+        monkeypatch.setattr(identity, "code", lambda chapter: self.module)
+
+    def states(self, **conditions):
+        """Execute the chapter with these claims, each with its condition and stored figure."""
+        self.conditions = conditions
+        codes = [f'claim("{s}", {c})' for s, (c, _) in conditions.items()]
+        write(self.path, "LIMIT = 2", "\n".join(codes), outputs=[
+            Claim(s, figure, (0,)) for s, (_, figure) in conditions.items()
+        ])  # fmt: skip
+
+    def one(self, job):
+        self.ran.append((job.block, job.source))
+        if job.block in self.broken:
+            return Run({}, self.broken[job.block])
+        now = {s: known for s, (known, _) in identity.stored("one").items()}
+        return Run({
+            sentence: Made(now[sentence], "measured", job.block not in failing(condition),
+                           f"at {job.block}", 0.5 if job.source == "mnist" else 0.25, True)
+            for sentence, (condition, _) in self.conditions.items()
+        }, None)  # fmt: skip
+
+
+def failing(condition):
+    """The blocks at which a made-up condition fails: those that it names."""
+    return [int(condition.removeprefix("x != "))] if "!=" in condition else []
+
+
+@pytest.fixture
+def book(chapter, monkeypatch):
+    return Book(chapter, monkeypatch)
+
+
+def held(record, sentence, kind="confirmations"):
+    return [
+        (e["blocks"][0], len(e["blocks"]), e["held"], e["runs"])
+        for e in record["one"][sentence][kind]
+    ]
+
+
+def test_a_confirmation_takes_ten_fresh_blocks_on_both_sources_once(book):
+    book.states(A=("x < 1", "1"), B=("x != 104", "1"))
+    record = {}
+    assert sweep.confirm(record, "one", 1) == 2
+    assert book.ran == [(k, source) for k in range(100, 110) for source in runs.SOURCES]
+    assert held(record, "A") == [(100, 10, 20, 20)]
+    assert held(record, "B") == [(100, 10, 18, 20)]
+    (b,) = record["one"]["B"]["confirmations"]
+    assert b["failed"] == [[104, "mnist", "at 104"], [104, "synthetic", "at 104"]]
+    assert b["margin"] == 0.25
+    assert records.read(sweep.RECORD) == record
+    book.ran.clear()
+    assert sweep.confirm(record, "one", 1) == 0
+    assert book.ran == []
+
+
+def test_what_is_restated_or_new_needs_the_next_blocks_and_the_old_ones_stay(book):
+    book.states(A=("x < 1", "1"), B=("x != 104", "1"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    book.states(A=("x < 1", "1"), B=("x > 2", "1"), C=("x > 3", "1"))
+    book.ran.clear()
+    assert sweep.confirm(record, "one", 1) == 0
+    assert {block for block, _ in book.ran} == set(range(110, 120))
+    assert held(record, "A") == [(100, 10, 20, 20)]
+    assert held(record, "B") == [(100, 10, 18, 20), (110, 10, 20, 20)]
+    assert held(record, "C") == [(110, 10, 20, 20)]
+
+
+@pytest.mark.parametrize("first", [100, 105, 95, 3])
+def test_blocks_that_were_looked_at_are_refused(book, first):
+    book.states(A=("x < 1", "1"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    book.states(A=("x < 2", "1"))
+    with pytest.raises(SystemExit, match=f"blocks from {first} to {first + 9} have been looked at"):
+        sweep.confirm(record, "one", 1, first)
+    assert held(record, "A") == [(100, 10, 20, 20)]
+    sweep.confirm(record, "one", 1, 200)
+    assert held(record, "A")[1] == (200, 10, 20, 20)
+
+
+def test_a_confirmation_that_was_cut_off_is_gone_on_with(book):
+    book.states(A=("x < 1", "1"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    (entry,) = record["one"]["A"]["confirmations"]
+    entry.update(blocks=entry["blocks"][:4], runs=8, held=8)
+    book.ran.clear()
+    sweep.confirm(record, "one", 1)
+    assert {block for block, _ in book.ran} == set(range(104, 110))
+    assert held(record, "A") == [(100, 10, 20, 20)]
+
+
+def test_where_the_module_moves_and_the_figure_with_it_the_same_blocks_are_a_regression(book):
+    book.states(A=("x < 1", "1"), B=("x < 2", "2"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    book.module, before = "another", list(book.ran)
+    book.ran.clear()
+    sweep.confirm(record, "one", 1)
+    assert book.ran == []  # no stored figure has moved
+    book.states(A=("x < 1", "1.1"), B=("x < 2", "2"))
+    sweep.confirm(record, "one", 1)
+    assert book.ran == before
+    assert held(record, "A") == [(100, 10, 20, 20)]
+    assert held(record, "A", "regressions") == [(100, 10, 20, 20)]
+    assert held(record, "B", "regressions") == []
+    assert record["one"]["A"]["regressions"][0]["code"] == "another"
+    book.ran.clear()
+    sweep.confirm(record, "one", 1)
+    assert book.ran == []
+
+
+def test_a_claim_that_a_run_did_not_come_to_has_failed_in_it(book):
+    book.states(A=("x < 1", "1"))
+    book.broken[103] = "ValueError: so it goes"
+    record = {}
+    assert sweep.confirm(record, "one", 1) == 2
+    (entry,) = record["one"]["A"]["confirmations"]
+    assert entry["failed"][0] == [103, "mnist", "ValueError: so it goes"]
+    assert held(record, "A") == [(100, 10, 18, 20)]
+
+
+def test_what_reads_a_record_without_seeds_is_checked_by_what_makes_the_record(book, capsys):
+    book.states(A=("x < 1", "1"))
+    write(book.path, 'claim("A.", 1 < 2)', outputs=[Claim("A.", "1", None, "mutants")])
+    assert sweep.confirm({}, "one", 1) == 0
+    assert book.ran == []
+    assert [line.split(maxsplit=1) for line in sweep.status({}, ["one"])] == [
+        ["one", "1 checked by their record"],
+        ["all", "1 checked by their record"],
+    ]
+
+
+def test_code_that_changes_during_a_run_ends_it(book):
+    book.states(A=("x < 1", "1"))
+    true = book.one
+
+    def one(job):
+        if job.block == 102:
+            book.module = "another"
+        return true(job)
+
+    runs.one, record = one, {}
+    with pytest.raises(SystemExit, match="one, or what it uses of the module, has changed"):
+        sweep.confirm(record, "one", 1)
+    (entry,) = record["one"]["A"]["confirmations"]
+    assert len(entry["blocks"]) < 3
+
+
+def test_choosing_shows_every_margin_the_narrowest_claim_first(book, capsys):
+    book.states(A=("x < 1", "1"), B=("x != 3", "1"))
+    record = {}
+    assert sweep.choose(record, "one", 1) == 2
+    assert {block for block, _ in book.ran} == set(range(5))
+    shown = capsys.readouterr().out
+    assert " 10 of 10  A" in shown and "  8 of 10  B" in shown
+    assert "FAILED in 3 mnist, 3 synthetic: at 3" in shown
+    assert "mnist     0.500 0.500 0.500 0.500 0.500" in shown
+    assert "worst 0.2500 in block 0, synthetic: at 0" in shown
+    assert record["one"]["A"]["choose"]["margins"]["synthetic"] == [0.25] * 5
+    assert record["one"]["A"]["confirmations"] == []
+    assert sweep.first_fresh(sweep.looked_at(record, "one")) == 100
+
+
+@pytest.mark.parametrize(
+    "margins, ratio",
+    [
+        ({"mnist": [1.0, 3.0]}, 2 / 2**0.5),
+        ({"mnist": [1.0, 3.0], "synthetic": [1.0, 2.0]}, 2 / 2**0.5),
+        ({"mnist": [1.0, 3.0], "synthetic": [-1.0, 1.0]}, 0),
+        ({"mnist": [1.0]}, float("inf")),
+        ({}, float("inf")),
+    ],
+)
+def test_the_worse_source_says_how_many_deviations_the_margin_has(margins, ratio):
+    assert sweep.ratio(margins) == pytest.approx(ratio)
+
+
+def test_an_exact_claim_whose_figure_moves_is_hinted_at(book, capsys):
+    book.states(A=("x < 1", "1"))
+    true = book.one
+
+    def one(job):
+        claims = {s: made._replace(kind="exact") for s, made in true(job).claims.items()}
+        return Run(claims, None)
+
+    runs.one = one
+    sweep.choose({}, "one", 1)
+    assert "HINT    exact, but its figure changes with the seed: A" in capsys.readouterr().out
+
+
+def test_the_book_shows_the_confirmation_of_the_claim_as_it_is(book, monkeypatch):
+    book.states(A=("x != 104", "1"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    monkeypatch.setattr(confirmed, "RECORD", sweep.RECORD)
+    claim = Claim("A", "1", (0,))
+    assert str(confirmed.confirmation("one", claim)) == "held in 18 of 20 unseen runs"
+    assert confirmed.confirmation("one", claim).failed[0] == [104, "mnist", "at 104"]
+    assert confirmed.confirmation("one", Claim("B")) is None
+    failed, line, _ = sweep.status(record, ["one"])
+    assert failed == "held in 18 of 20: A (one)"
+    assert line.split(maxsplit=1) == ["one", "1 failed in some"]
+    book.module = "another"
+    assert list(sweep.status(record, ["one"]))[-1] == "1 were confirmed with an earlier module."
+    book.states(A=("x > 3", "1"))
+    assert confirmed.confirmation("one", claim) is None
+    line, _ = sweep.status(record, ["one"])
+    assert line.split(maxsplit=1) == ["one", "1 not yet confirmed"]

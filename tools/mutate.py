@@ -39,9 +39,10 @@ from mutants import MISTAKES, PACKAGE, Mutant, digest, every_small_change, files
 RECORD = ROOT / "records" / "mutants.json"
 KNOWN = [*MISTAKES, *files()]  # a mistake takes the place of what is in any of these
 OTHER = {  # they ask the repository, the book or the tools, or start programs that take long
-    "architecture", "benchmarks", "cli_process", "extensions", "lab", "mistakes", "mutate",
-    "notebook_bar", "notebooks", "quick_benchmarks", "refresh", "supply_chain", "sweep",
-    "sweep_of_the_book", "torchvision", "wheel",
+    "architecture", "benchmarks", "cli_process", "closure", "extensions", "identity",
+    "inference_coverage", "lab", "mistakes", "mutate", "notebook_bar", "notebooks",
+    "quick_benchmarks", "refresh", "study", "supply_chain", "sweep", "sweep_of_the_book",
+    "torchvision", "wheel",
 }  # fmt: skip
 COMPILED = {
     "functional.py", "kernels/__init__.py", "kernels/eager.py", "layers.py", "parametrizations.py",

@@ -1,303 +1,302 @@
-"""Do the claims hold at other seeds? Every chapter, again and again, and how narrowly each holds.
+"""Do the claims hold at seeds that nobody has looked at? Thresholds are chosen, frozen, confirmed.
 
-    make claims-sweep                              seeds 0 to 9, both sources: hours
-    python tools/sweep.py batch_norm --seeds 3     some of it
-    python tools/sweep.py --status                 what is recorded, and of which code
+    make choose CHAPTER=batch_norm     blocks 0 to 4: look at them, and settle the thresholds
+    make confirm CHAPTER=batch_norm    ten blocks that nobody has looked at: once, and recorded
+    python tools/sweep.py status       what is confirmed, of the chapters as they are
 
-A claim that fails does not end its chapter here. Its margin in a run is the distance to its
-threshold, as a fraction of the larger side: of ``0.97 > 0.6`` it is 0.38; what compares nothing
-with ``<`` or ``>`` has none. A claim is thin when, on one of the sources, its mean margin is less
-than three times the standard deviation of its margins: some other seed will break it. A claim that
-begins with "Recorded" reads a record; it has no seed and is left out.
+A block is one value k of $NORMTUTORIAL_SEED: the seeds 1000 k, 1000 k + 1, ... of a chapter. Each
+is run on MNIST and on the synthetic digits, with one thread. The margin of a claim is that of below
+or above (normtutorial.claims); what compares nothing with them has none.
 
-The record in records/ is written after each run. A run that is there is not repeated while the
-chapter's code is the same, and what it uses of the module: a sweep may be cut off and gone on with.
-When they have changed, the new runs gather beside the old ones, and take their place once there is
-a new one for each. Exit code 1: a claim failed, or a chapter did not run to its end.
+Blocks below 100 are there to choose by. A confirmation takes the first ten from 100 on that have
+been looked at for no claim of the chapter, and is recorded in records/claims.json whatever it says:
+a block is used up by looking at it. It is a claim's for as long as its sentence, its condition and
+the code on which that depends are the same (identity.py). A claim that is restated needs the next
+ten. When only the module beneath has changed, and the claim's figure with it, the same blocks are
+run again: a regression test, and no confirmation.
+
+A claim that reads a study's record is asked at the one block that the study has recorded. One that
+reads a record without seeds, of benchmarks or mutants, is checked by what makes the record anew.
+What is cut off is gone on with. Exit code 1: a claim failed in what was run now.
 """
 
 import argparse
-import ast
-import contextlib
-import hashlib
-import io
+import datetime
 import itertools
-import json
-import multiprocessing
-import operator
 import os
 import statistics
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import chapters
-import closure
+import identity
 import records
+from confirmed import RECORD
+from normtutorial.claims import Claim
+from runs import SOURCES, Made, Run, of_blocks
 
-RECORD = chapters.ROOT / "records" / "claims-sweep.json"
-SOURCES = ("mnist", "synthetic")
-ORDER = {"Lt": operator.lt, "LtE": operator.le, "Gt": operator.gt, "GtE": operator.ge}
-PROCESSES = multiprocessing.get_context("forkserver")  # each run in its own; torch is loaded once
-PROCESSES.set_forkserver_preload(["matplotlib.pyplot", "nbformat", "normtutorial"])
-
-
-class Comparisons(ast.NodeTransformer):
-    """In what a claim rests on, ``a < b`` becomes ``_compared([a, b], ["Lt"])``."""
-
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "claim" and len(node.args) > 1:
-            node.args[1] = Inside().visit(node.args[1])
-        return node
+CHOOSING = range(5)
+CONFIRMING = 100  # the first block
+TEN = 10
+KINDS = (
+    "held in every unseen run", "failed in some", "not yet confirmed", "checked by their record",
+)  # fmt: skip
 
 
-class Inside(ast.NodeTransformer):
-    """The same, below the condition of a claim."""
-
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:
-        names = [type(op).__name__ for op in node.ops]
-        if not set(names) <= set(ORDER):
-            return node
-        sides = ast.List([node.left, *node.comparators], ast.Load())
-        operators = ast.List([ast.Constant(name) for name in names], ast.Load())
-        return ast.Call(ast.Name("_compared", ast.Load()), [sides, operators], [])
-
-    # Where a comparison may fail and the claim still holds, it is left as it is.
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        return node if isinstance(node.op, ast.Not) else self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
-        return node if isinstance(node.op, ast.Or) else self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        return node if name in ("any", "sum") else self.generic_visit(node)
+def begun(now: str, code: str, stored: str | None) -> dict[str, Any]:
+    """What is recorded of some runs, before the first."""
+    return {
+        "identity": now, "code": code, "stored": stored, "blocks": [], "sources": list(SOURCES),
+        "runs": 0, "held": 0, "failed": [], "margin": None, "when": "",
+    }  # fmt: skip
 
 
-def run_chapter(name: str) -> list[dict]:
-    """Execute the cells of a chapter in this process. Returns its claims."""
-    import matplotlib
-    import nbformat
-    import torch
-
-    import normtutorial
-    from normtutorial.claims import Claim
-
-    matplotlib.use("Agg")
-    found: list[dict] = []
-    margins: list[float] = []
-
-    def compared(sides: list, names: list[str]) -> Any:
-        truth = True
-        for left, right, name in zip(sides[:-1], sides[1:], names, strict=True):
-            truth = truth & ORDER[name](left, right)
-            with contextlib.suppress(TypeError, ValueError):
-                a, b = (torch.as_tensor(side, dtype=torch.float64) for side in (left, right))
-                distance = (b - a) if name.startswith("L") else (a - b)
-                scale = torch.maximum(a.abs(), b.abs()).clamp_min(1e-300)
-                margins.append((distance / scale).min().item())
-        return truth
-
-    def note(statement: str, holds: Any, *, measured: object = None) -> None:
-        if statement.startswith("Recorded"):  # it reads a record, and has no seed
-            margins.clear()
-            return
-        found.append({
-            "claim": statement, "holds": bool(holds),
-            "measured": Claim.of(statement, measured).measured or "",
-            "margin": min(margins) if margins else None,
-        })  # fmt: skip
-        margins.clear()
-
-    normtutorial.claim = note  # chapters import it from here
-    path = chapters.find(name)
-    os.chdir(path.parent)
-    space: dict = {"__name__": "__main__", "_compared": compared}
-    with contextlib.redirect_stdout(io.StringIO()):
-        for cell in nbformat.read(path, as_version=4).cells:
-            if cell.cell_type == "code":
-                expected = "raises-exception" in cell.metadata.get("tags", [])
-                tree = ast.fix_missing_locations(Comparisons().visit(ast.parse(cell.source)))
-                with contextlib.suppress(*[Exception] * expected):
-                    exec(compile(tree, f"<{name}>", "exec"), space)  # noqa: S102
-    return found
+def enter(entry: dict[str, Any], sentence: str, block: int, made: dict[str, Run]) -> None:
+    """Enter the runs of a block. A claim that a run did not come to has failed in it."""
+    entry["blocks"].append(block)
+    entry["when"] = datetime.date.today().isoformat()
+    for source, run in made.items():
+        claim = run.claims.get(sentence)
+        if claim is None:
+            why = run.error or "it was not made"
+            claim = Made("", "", False, why, None, True)
+        if not claim.asked:
+            continue
+        entry["runs"] += 1
+        entry["held"] += claim.holds
+        if not claim.holds:
+            entry["failed"].append([block, source, claim.measured])
+        if claim.margin is not None:
+            margins = [claim.margin, *[m for m in [entry["margin"]] if m is not None]]
+            entry["margin"] = round(min(margins), 4)
 
 
-def send_claims(sender: Any, chapter: str, seed: int, source: str, threads: int) -> None:
-    """Run a chapter at a seed, on a source, with so many threads, and send its claims."""
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.set_num_threads = lambda nthreads: None  # most chapters ask for one
-    os.environ["NORMTUTORIAL_SEED"] = str(seed)
-    os.environ["NORMTUTORIAL_SOURCE"] = source
-    os.environ["TQDM_DISABLE"] = "1"
-    sender.send(run_chapter(chapter))
+def ratio(margins: dict[str, list[float]]) -> float:
+    """The mean margin over the standard deviation of the margins, on the worse of the sources."""
+    found = [
+        statistics.mean(of_source) / max(statistics.stdev(of_source), 1e-12)
+        for of_source in margins.values()
+        if len(of_source) > 1
+    ]
+    return min(found, default=float("inf"))
 
 
-def digest(chapter: str) -> str:
-    """Of all code that decides what the chapter measures: its cells', and that of the files of the
-    module which they use."""
-    cells = json.loads(chapters.find(chapter).read_text("utf-8"))["cells"]
-    codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    codes += [path.read_text("utf-8") for path in sorted(closure.used(*codes))]
-    text = "\n".join(map(closure.bare, codes))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def seedless(claim: Claim) -> bool:
+    """Whether it reads a record that has no seeds."""
+    return claim.kind == "recorded" and claim.seeds is None
 
 
-def one(job: tuple[str, int, str, int]) -> tuple[tuple, list[dict] | None]:
-    """The claims of a run, from a process of its own; None where it did not come to its end."""
-    receiver, sender = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=send_claims, args=(sender, *job))
-    process.start()
-    sender.close()  # the other end is the process's now: when it dies, recv ends
-    try:
-        return job, receiver.recv()
-    except EOFError:
-        return job, None
-    finally:
-        process.join()
+def choose(record: dict[str, Any], chapter: str, jobs: int) -> int:
+    """Run the blocks that are there to choose by, and show every margin. Returns the failures."""
+    found = dict(of_blocks(chapter, list(CHOOSING), jobs))
+    code = identity.code(chapter)
+    sentences = [s for s, (_, claim) in identity.stored(chapter).items() if not seedless(claim)]
+    for run in (run for made in found.values() for run in made.values()):
+        sentences += [s for s, made in run.claims.items() if made.asked]
+    rows = []
+    for sentence in dict.fromkeys(sentences):
+        claims = {
+            (block, source): run.claims[sentence]
+            for block, made in found.items()
+            for source, run in made.items()
+            if sentence in run.claims
+        }
+        now = next((claim.identity for claim in claims.values()), "")
+        entry = begun(now, code, None)
+        for block, made in found.items():
+            enter(entry, sentence, block, made)
+        margins: dict[str, list[float]] = {}
+        for (_, source), claim in claims.items():
+            if claim.margin is not None and claim.asked:
+                margins.setdefault(source, []).append(round(claim.margin, 4))
+        entry["margins"] = margins
+        worst = min(
+            (c.margin, *where, c.measured) for where, c in claims.items() if c.margin is not None
+        ) if margins else None  # fmt: skip
+        entry["worst"] = worst and list(worst)
+        of_sentence(record, chapter, sentence, now)["choose"] = entry
+        rows.append((ratio(margins), sentence, entry))
+        if {claim.kind for claim in claims.values()} == {"exact"}:
+            for source in SOURCES:
+                if len({c.measured for (_, of), c in claims.items() if of == source}) > 1:
+                    print(f"HINT    exact, but its figure changes with the seed: {sentence}")
+                    break
+    for narrow, sentence, entry in sorted(rows, key=lambda row: row[0]):
+        print(*told(narrow, sentence, entry), sep="\n", flush=True)
+    return sum(len(entry["failed"]) for _, _, entry in rows)
 
 
-def made_with(code: str, entry: dict[str, Any]) -> dict[str, Any] | None:
-    """The runs of a chapter that were made with the code of this digest."""
-    parts = (entry, entry.get("next", {}))
-    return next((part for part in parts if part.get("digest") == code), None)
+def told(narrow: float, sentence: str, entry: dict[str, Any]) -> Iterator[str]:
+    """What is shown of a claim: how it did, each margin, and the worst run."""
+    yield f"{entry['held']:3} of {entry['runs']:2}  {sentence}"
+    for measured in dict.fromkeys(measured for *_, measured in entry["failed"]):
+        where = [f"{block} {source}" for block, source, text in entry["failed"] if text == measured]
+        yield f"           FAILED in {', '.join(where)}: {measured}"
+    for source, margins in entry["margins"].items():
+        shown = " ".join(f"{margin:.3f}" for margin in sorted(margins))
+        yield f"           {source:9} {shown}"
+    if entry["worst"]:
+        margin, block, source, measured = entry["worst"]
+        yield (
+            f"           mean / sd {narrow:.3g}; worst {margin:.4f} in block {block}, {source}: "
+            f"{measured}"
+        )
 
 
-def add(record: dict[str, Any], job: tuple[str, int, str, int], claims: list[dict]) -> None:
-    """Enter a run into the record. Where that holds runs of the chapter as it was before, the new
-    ones stand beside them, under "next", until there is a new one for each."""
-    chapter, *run = job
-    code = digest(chapter)
-    fresh: dict[str, Any] = {"digest": code, "runs": [], "claims": {}}
-    entry = record.setdefault(chapter, fresh)
-    part = made_with(code, entry)
-    if part is None:
-        part = entry["next"] = fresh
-    enter(part, run, claims)
-    if part is entry:
-        entry.pop("next", None)  # the code is again what it was
-    elif all(old in part["runs"] for old in entry["runs"]):
-        record[chapter] = part
+def of_sentence(record: dict[str, Any], chapter: str, sentence: str, now: str) -> dict[str, Any]:
+    """What is recorded of a claim."""
+    fresh: dict[str, Any] = {"confirmations": [], "regressions": []}
+    entry = record.setdefault(chapter, {}).setdefault(sentence, fresh)
+    entry["identity"] = now
+    return entry
 
 
-def enter(part: dict[str, Any], run: list, claims: list[dict]) -> None:
-    """Enter a run among those that were made with the same code."""
-    source = run[1]
-    part["runs"].append(run)
-    for claim in claims:
-        empty: dict[str, Any] = {"failed": [], "margins": {}, "worst": None, "thin": False}
-        row = part["claims"].setdefault(claim["claim"], empty)
-        if not claim["holds"]:
-            row["failed"].append([*run, claim["measured"]])
-        if claim["margin"] is not None:
-            margin = round(claim["margin"], 4)
-            row["margins"].setdefault(source, []).append(margin)
-            if margin == min(itertools.chain(*row["margins"].values())):
-                row["worst"] = [*run, claim["measured"]]
-            row["thin"] = thin(row["margins"])
+def looked_at(record: dict[str, Any], chapter: str) -> set[int]:
+    """The blocks that have confirmed any claim of a chapter."""
+    return {
+        block
+        for entry in record.get(chapter, {}).values()
+        for confirmation in entry["confirmations"]
+        for block in confirmation["blocks"]
+    }
 
 
-def thin(margins: dict[str, list[float]]) -> bool:
-    """Whether another seed is likely to break a claim with these margins on each source."""
-    return any(
-        statistics.mean(found) < 3 * statistics.stdev(found)
-        for found in margins.values()
-        if len(found) >= 5
-    )
+def first_fresh(used: set[int]) -> int:
+    """The first of the next ten blocks that have not been looked at."""
+    return next(k for k in itertools.count(CONFIRMING, TEN) if used.isdisjoint(range(k, k + TEN)))
+
+
+def wanted(
+    record: dict[str, Any], chapter: str, first: int | None = None
+) -> dict[tuple[str, int], list[str]]:
+    """What is to be run: under what name and from which block on, which sentences.
+
+    Args:
+        record: of all claims.
+        chapter: whose claims are to be confirmed.
+        first: of the ten blocks for what is not confirmed. Default: the first fresh ones.
+
+    Raises:
+        SystemExit: if those were looked at.
+    """
+    code, used = identity.code(chapter), looked_at(record, chapter)
+    groups: dict[tuple[str, int], list[str]] = {}
+    fresh = first_fresh(used) if first is None else first
+    for sentence, (now, claim) in identity.stored(chapter).items():
+        if seedless(claim):
+            continue
+        entry = record.get(chapter, {}).get(sentence, {"confirmations": [], "regressions": []})
+        made = [one for one in entry["confirmations"] if one["identity"] == now]
+        if not made:
+            groups.setdefault(("confirmations", fresh), []).append(sentence)
+            continue
+        if len(made[-1]["blocks"]) < TEN and made[-1]["code"] == code:
+            groups.setdefault(("confirmations", made[-1]["blocks"][0]), []).append(sentence)
+            continue
+        again = [one for one in entry["regressions"] if one["identity"] == now]
+        last = (made + again)[-1]
+        if last["code"] == code:
+            unfinished = len(last["blocks"]) < len(made[-1]["blocks"])
+        else:
+            unfinished = claim.measured is None or claim.measured != last["stored"]
+        if unfinished:
+            groups.setdefault(("regressions", made[-1]["blocks"][0]), []).append(sentence)
+    taken = used.intersection(range(fresh, fresh + TEN))
+    if ("confirmations", fresh) in groups and (fresh < CONFIRMING or (first and taken)):
+        raise SystemExit(
+            f"sweep: blocks from {fresh} to {fresh + TEN - 1} have been looked at for {chapter}. "
+            f"A block is used up by looking at it; the next ones are from {first_fresh(used)}."
+        )
+    return groups
+
+
+def confirm(record: dict[str, Any], chapter: str, jobs: int, first: int | None = None) -> int:
+    """Run what is not confirmed on fresh blocks, and record it. Returns the failures."""
+    code, stored = identity.code(chapter), identity.stored(chapter)
+    failures = 0
+    for (name, start), sentences in wanted(record, chapter, first).items():
+        entries = {}
+        for sentence in sentences:
+            now, claim = stored[sentence]
+            listed = of_sentence(record, chapter, sentence, now)[name]
+            last = listed[-1] if listed else begun(now, "", None)
+            if (last["identity"], last["code"]) != (now, code):
+                listed.append(last := begun(now, code, claim.measured))
+            entries[sentence] = last
+        there = set.intersection(*(set(entry["blocks"]) for entry in entries.values()))
+        blocks = [k for k in range(start, start + TEN) if k not in there]
+        print(f"{chapter}: {name} of {len(sentences)} claims, blocks {blocks}", flush=True)
+        for block, made in of_blocks(chapter, blocks, jobs):
+            for sentence, entry in entries.items():
+                before = len(entry["failed"])
+                if block not in entry["blocks"]:
+                    enter(entry, sentence, block, made)
+                for _, source, measured in entry["failed"][before:]:
+                    failures += 1
+                    print(f"FAILED  block {block}, {source}: {sentence} ({measured})", flush=True)
+            records.write(RECORD, record)
+    return failures
 
 
 def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
-    """Of each chapter how many runs there are, and whether its code is still the same."""
-    same = 0
+    """How the claims, as they are, did on unseen seeds: those that failed, and all by chapter."""
+    lines, moved, total = [], 0, dict.fromkeys(KINDS, 0)
     for name in names:
-        entry = record.get(name, {"runs": []})
-        now = made_with(digest(name), entry)
-        how = "with the code as it is"
-        if now is not entry:
-            how = f"with earlier code, {len(now['runs']) if now else 0} with the code as it is"
-        same += now is entry
-        yield f"{name:20s} {len(entry['runs']):3d} runs {how}"
-    yield f"{same} of {len(names)} chapters were swept with the code as it is."
-
-
-def summary(record: dict[str, Any], names: list[str]) -> tuple[int, str]:
-    """How many failures these chapters had with their code as it is, or else with that which was
-    recorded, and what their runs say in all."""
-    there = [name for name in names if name in record]
-    newest = [made_with(digest(name), record[name]) or record[name] for name in there]
-    rows = [row for part in newest for row in part["claims"].values()]
-    runs = sum(len(part["runs"]) for part in newest)
-    failures = sum(len(row["failed"]) for row in rows)
-    narrow = sum(row["thin"] for row in rows)
-    text = f"{len(rows)} claims, {runs} runs of a chapter, {failures} failures, {narrow} thin"
-    return failures, text
-
-
-def sweep(record: dict[str, Any], wanted: list[tuple], jobs: int) -> int:
-    """Make the wanted runs that are not there. Returns how many did not come to their end.
-
-    The module is loaded once, at the start, so that code which changes meanwhile ends the sweep.
-    """
-    codes = {name: digest(name) for name in {job[0] for job in wanted}}
-    there = {
-        (name, *run)
-        for name in codes.keys() & record.keys()
-        for run in (made_with(codes[name], record[name]) or {"runs": []})["runs"]
-    }
-    broken = 0
-    with ThreadPoolExecutor(jobs) as pool:
-        for job, claims in pool.map(one, [job for job in wanted if job not in there]):
-            if digest(job[0]) != codes[job[0]]:
-                pool.shutdown(cancel_futures=True)
-                raise SystemExit(
-                    f"sweep: the code of {job[0]} has changed meanwhile. Begin again; what is "
-                    "recorded stays."
-                )
-            if claims is None:
-                broken += 1
-                print("BROKEN ", *job, flush=True)
+        counts, code = dict.fromkeys(KINDS, 0), identity.code(name)
+        for sentence, (now, claim) in identity.stored(name).items():
+            entry = record.get(name, {}).get(sentence, {"confirmations": [], "regressions": []})
+            made = [one for one in entry["confirmations"] if one["identity"] == now and one["runs"]]
+            again = [one for one in entry["regressions"] if one["identity"] == now]
+            if not made:
+                counts["checked by their record" if seedless(claim) else "not yet confirmed"] += 1
                 continue
-            add(record, job, claims)
-            records.write(RECORD, record)
-            for claim in claims:
-                if not claim["holds"]:
-                    print("FAILED ", *job, claim["claim"], claim["measured"], flush=True)
-    return broken
+            failed = made[-1]["failed"]
+            counts["failed in some" if failed else "held in every unseen run"] += 1
+            moved += (made + again)[-1]["code"] != code
+            if failed:
+                yield f"held in {made[-1]['held']} of {made[-1]['runs']}: {sentence} ({name})"
+        lines.append(f"{name:20} {_counted(counts)}")
+        total = {kind: total[kind] + counts[kind] for kind in KINDS}
+    yield from lines
+    yield f"{'all':20} {_counted(total)}"
+    if moved:
+        yield f"{moved} were confirmed with an earlier module."
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["choose", "confirm", "status"])
     parser.add_argument("chapters", nargs="*", help="file names without ending; default: all")
-    parser.add_argument("--seeds", type=int, default=10, help="seeds from 0 (10)")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--jobs", type=int, default=2, help="how many at once (2)")
-    parser.add_argument("--status", action="store_true", help="run nothing, say what is recorded")
+    parser.add_argument("--blocks", type=int, metavar="FIRST", help="confirm on these ten")
+    parser.add_argument("--jobs", type=int, default=2, help="how many runs at once (2)")
     options = parser.parse_args()
-    known = [path.stem for path in chapters.notebooks()]
     try:
-        names = [chapters.find(name).stem for name in options.chapters] or known
+        names = [chapters.find(name).stem for name in options.chapters]
     except LookupError as error:
         parser.error(str(error))
+    names = names or [path.stem for path in chapters.notebooks()]
     record = records.read(RECORD) if RECORD.exists() else {}
-    record = {name: entry for name, entry in record.items() if name in known}
-    if options.status:
+    if options.what == "status":
         print(*status(record, names), sep="\n")
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # who waits leaves the core to other runs
-    settings = (options.threads, range(options.seeds), options.sources, names)
-    wanted = [(c, seed, s, t) for t, seed, s, c in itertools.product(*settings)]
-    started = time.perf_counter()
-    broken = sweep(record, wanted, options.jobs)
-    failures, text = summary(record, names)
-    print(f"{text}, {broken} chapters broken, {time.perf_counter() - started:.0f} s")
-    return int(bool(failures or broken))
+    failures = 0
+    for name in names:
+        started = time.perf_counter()
+        if options.what == "choose":
+            failed = choose(record, name, options.jobs)
+        else:
+            failed = confirm(record, name, options.jobs, options.blocks)
+        records.write(RECORD, record)
+        print(f"{name}: {failed} failures, {time.perf_counter() - started:.0f} s", flush=True)
+        failures += failed
+    return int(failures > 0)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,25 @@ import sys
 import pytest
 
 import chapters
-import sweep
+import identity
+import runs
 
 REPOSITORY = chapters.ROOT
 
 
 def test_a_run_has_a_process_of_its_own_and_may_break():
-    job, found = sweep.one(("how_we_know", 3, "synthetic", 1))
-    assert job == ("how_we_know", 3, "synthetic", 1)
-    assert len(found) >= 3 and all(c["holds"] for c in found)
-    assert sweep.one(("no_such_chapter", 0, "synthetic", 1))[1] is None
+    found = runs.one(runs.Job("how_we_know", 3, "synthetic"))
+    assert found.error is None
+    assert len(found.claims) >= 3 and all(made.holds for made in found.claims.values())
+    assert runs.one(runs.Job("no_such_chapter", 0, "synthetic")).error == "its process died"
 
 
 def test_the_status_is_of_every_chapter_and_an_unknown_one_is_named():
-    command = [sys.executable, str(chapters.ROOT / "tools" / "sweep.py"), "--status"]
+    command = [sys.executable, str(chapters.ROOT / "tools" / "sweep.py"), "status"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    told = [line.split()[0] for line in done.stdout.splitlines()[:-1]]
-    assert told == [path.stem for path in chapters.notebooks()]
+    told = [line.split()[0] for line in done.stdout.splitlines()]
+    names = [path.stem for path in chapters.notebooks()]
+    assert [name for name in told if name in names] == names
     done = subprocess.run([*command, "no_such"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "There is no chapter 'no_such'; there are intro, signals" in done.stderr
@@ -51,7 +53,7 @@ def copy(tmp_path, monkeypatch):
 
 
 def digests():
-    return {path.stem: sweep.digest(path.stem) for path in chapters.notebooks()}
+    return {path.stem: identity.code(path.stem) for path in chapters.notebooks()}
 
 
 def test_a_docstring_changed_anywhere_makes_nothing_stale(copy):

@@ -1,0 +1,63 @@
+"""A study makes each run once, and goes on where it was cut off, with the same code alone."""
+
+import pytest
+
+import chapters
+import records
+import study
+from normtutorial.studies import recorded
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """The runs that a study of two settings makes, whose record is elsewhere."""
+    ran = []
+
+    def run(source, setting, seed):
+        ran.append((source, setting, seed))
+        return {"seed": seed, "loss": 0.5}
+
+    monkeypatch.setattr(chapters, "ROOT", tmp_path)
+    code = "from normtutorial.studies import compare"
+    monkeypatch.setattr(study, "STUDIES", {"toy": study.Study(("a", "b"), code, run)})
+    monkeypatch.setattr(study, "digest", lambda which: "code")
+    monkeypatch.setattr("sys.argv", ["study.py", "toy"])
+    return ran
+
+
+def test_a_study_has_ten_seeds_to_choose_by_and_ten_to_confirm_with(made, tmp_path, monkeypatch):
+    study.main()
+    assert len(made) == 2 * 2 * 20 == len(set(made))
+    assert made[:3] == [("mnist", "a", 0), ("mnist", "b", 0), ("mnist", "a", 1)]
+    path = tmp_path / "records" / "toy.json"
+    for block, seeds in (("", range(10)), ("100", range(100_000, 100_010))):
+        monkeypatch.setenv("NORMTUTORIAL_SEED", block)
+        found = recorded(path, "synthetic")
+        assert {name: [run["seed"] for run in runs] for name, runs in found.items()} == {
+            "a": list(seeds),
+            "b": list(seeds),
+        }
+
+
+def test_a_study_goes_on_where_it_was_cut_off(made, tmp_path):
+    study.main()
+    path = tmp_path / "records" / "toy.json"
+    record = records.read(path)
+    gone = record["runs"]["mnist"]["b"].pop(3)
+    records.write(path, record)
+    made.clear()
+    study.main()
+    assert made == [("mnist", "b", gone["seed"])]
+
+
+def test_runs_of_other_code_are_not_mixed_with_these(made, monkeypatch):
+    study.main()
+    monkeypatch.setattr(study, "digest", lambda which: "other code")
+    with pytest.raises(SystemExit, match=r"toy.json was made with another code.*Delete the file"):
+        study.main()
+
+
+def test_the_studies_of_the_book_name_the_code_that_decides_them():
+    for one in study.STUDIES.values():
+        assert len(study.digest(one)) == 16
+        assert any(path.name == "studies.py" for path in study.closure.used(one.code))

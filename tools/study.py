@@ -1,0 +1,117 @@
+"""Run a study, what is too long for a chapter, and keep its record in records/.
+
+    make study STUDY=compare                       all its seeds, on both sources
+    python tools/study.py compare --sources mnist  some of it
+
+A study has ten seeds to choose by, those of block 0, and ten that nobody looks at before it is
+settled what they are asked: those of block 100 ($NORMTUTORIAL_SEED). A chapter reads the first ten,
+and the others when its claims are confirmed: normtutorial.studies.recorded.
+
+The record is written after each run, and a run that is there is not repeated: a study may be cut
+off and gone on with, by the same code on the same kind of machine.
+"""
+
+import argparse
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import chapters
+import closure
+import records
+from normtutorial import commands, digits, studies
+from normtutorial.runtime import machine
+
+SOURCES = ("mnist", "synthetic")
+SEEDS = [*range(10), *range(100_000, 100_010)]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is run.
+
+    Args:
+        settings: by name, each of which is run with every seed.
+        code: what decides its results, as Python that imports it.
+        run: makes the run of a source, a setting and a seed, as JSON.
+    """
+
+    settings: tuple[str, ...]
+    code: str
+    run: Callable[[str, str, int], dict[str, Any]]
+
+
+def compare(source: str, norm: str, seed: int) -> dict[str, Any]:
+    """A normalization in the original's network, with its budget of five epochs."""
+    how: dict[str, Any] = {"epochs": 5, "evaluate_every": 67, "progress": False}
+    (run,) = studies.compare([norm], digits(source), seeds=[seed], **how)
+    return commands.entry(run)
+
+
+STUDIES = {
+    "compare": Study(
+        ("none", "weight", "batch", "layer", "original"),
+        "from normtutorial.studies import compare; from normtutorial import digits",
+        compare,
+    )
+}
+
+
+def digest(study: Study) -> str:
+    """Of the code that decides the results."""
+    codes = [path.read_text("utf-8") for path in sorted(closure.used(study.code))]
+    return hashlib.sha256("\n".join(map(closure.bare, codes)).encode()).hexdigest()[:16]
+
+
+def begun(path: Path, name: str) -> dict[str, Any]:
+    """The record of a study as far as there is one.
+
+    Raises:
+        SystemExit: if other code or another machine made it.
+    """
+    made_by = {"code": digest(STUDIES[name]), "machine": machine()}
+    if not path.exists():
+        return {"command": f"make study STUDY={name}", "runs": {}, **made_by}
+    record = records.read(path)
+    for what, now in made_by.items():
+        if record[what] != now:
+            raise SystemExit(
+                f"study: {path.name} was made with another {what}, {record[what]}; this is {now}. "
+                "Delete the file to record the whole study anew."
+            )
+    return record
+
+
+def missing(record: dict[str, Any], name: str, sources: list[str]) -> Iterator[tuple]:
+    """The source, setting and seed of each run that is not there, seed by seed."""
+    for source in sources:
+        runs = record["runs"].setdefault(source, {})
+        for seed in SEEDS:
+            for setting in STUDIES[name].settings:
+                if all(run["seed"] != seed for run in runs.setdefault(setting, [])):
+                    yield source, setting, seed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    path = chapters.ROOT / "records" / f"{options.study}.json"
+    record = begun(path, options.study)
+    for job in list(missing(record, options.study, options.sources)):
+        started = time.process_time()
+        source, setting, _ = job
+        record["runs"][source][setting].append(STUDIES[options.study].run(*job))
+        records.write(path, record)
+        print(*job, f"{time.process_time() - started:.0f} CPU s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
