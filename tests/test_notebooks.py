@@ -35,9 +35,7 @@ RELATION = re.compile(
     re.IGNORECASE,
 )
 # Chapters whose statements do not all stand alone yet. One that has none left leaves the list.
-NOT_ALONE = {
-    "weight_norm", "batch_norm", "running_statistics", "layer_norm", "comparison", "original"
-}  # fmt: skip
+NOT_ALONE = {"layer_norm", "comparison", "original"}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
