@@ -36,8 +36,6 @@ RELATION = re.compile(
     r"identical|orthogonal|unchanged|larger|smaller|more|less|further|fewer|closer)\b",
     re.IGNORECASE,
 )
-# Chapters whose statements do not all stand alone yet. One that has none left leaves the list.
-NOT_ALONE = {"weight_norm", "batch_norm", "running_statistics"}
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -259,4 +257,4 @@ def test_every_statement_stands_alone_and_knows_its_seeds(path):
         for made in claims(path)
         if not stands_alone(made.statement) or ("seed" in made.statement and not made.seeds)
     ]
-    assert bool(found) == (path.stem in NOT_ALONE), found
+    assert not found
