@@ -52,6 +52,9 @@ lint: venv  ## style, layout, types, arrows between modules, packages that fit t
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pip check
 
+rules: venv  ## how the chapters keep to the rules of the page; CHAPTER=batch_norm for one
+	@$(BIN)/python tools/page_rules.py $(CHAPTER)
+
 refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=batch_norm for one
 	@$(BIN)/python tools/refresh.py $(CHAPTER)
 
@@ -85,4 +88,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book quick test web-test pdf lint refresh bench mutants choose confirm study lab lock clean
+.PHONY: help venv book quick test web-test pdf lint rules refresh bench mutants choose confirm study lab lock clean

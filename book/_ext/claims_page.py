@@ -18,10 +18,10 @@ from sphinx.util.docutils import SphinxDirective
 from claims import Made, made_by
 from normtutorial.norms import NORMS
 
-KINDS = {  # what each kind rests on
-    "exact": "follow from the definitions",
-    "measured": "were measured over seeds",
-    "recorded": "read a record",
+KINDS = {
+    "exact": "exact, which no seed could change",
+    "measured": "measured over seeds",
+    "recorded": "read from a record",
 }
 
 
@@ -70,7 +70,7 @@ def count_of(number: int, thing: str = "claim") -> str:
 def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
     """How many there are, of which kind, and how they did on unseen seeds."""
     kinds = Counter(made.claim.kind for made in everything)
-    of_kind = ", ".join(f"{kinds[kind]} {rests}" for kind, rests in KINDS.items() if kinds[kind])
+    of_kind = ", ".join(f"{kinds[kind]} {words}" for kind, words in KINDS.items() if kinds[kind])
     tried = [made for made in everything if made.held is not None]
     failed = sum(made.failed for made in tried)
     lines = [f"There are {count_of(len(everything))} in {count_of(chapters, 'chapter')}: {of_kind}."]

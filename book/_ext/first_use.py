@@ -31,6 +31,8 @@ def first_use(
     doctree: nodes.document, pattern: re.Pattern[str]
 ) -> tuple[nodes.Text, re.Match] | None:
     for paragraph in doctree.findall(nodes.paragraph):
+        if "claim" in paragraph.parent["classes"]:  # the text explains, a claim states
+            continue
         for text in paragraph.findall(nodes.Text):
             parent, inside = text.parent, False
             while parent is not None and parent is not paragraph:
