@@ -20,8 +20,8 @@ MEDIAN = 6
 WORDS_PER_LINE = 12
 
 NO_PROSE = re.compile(  # formulas on lines of their own, markup, the marks of directives and labels
-    r"\$\$.*?\$\$|<[^>]+>|^:{3,}.*$|^`{3,}.*$|^:[\w-]+:.*$|^\([\w-]+\)=$|^\|[-:| ]+\|$",
-    re.DOTALL | re.MULTILINE,
+    r"\$\$[^$]*\$\$(?: \([\w-]+\))?|<[^>]+>|^[:`]{3,}(?:\{[\w-]+\})?|^:[\w-]+:.*$|^\([\w-]+\)=$",
+    re.MULTILINE,
 )
 INLINE = re.compile(r"\$[^$]+\$")  # a formula in a sentence is read as a word
 

@@ -143,7 +143,7 @@ def lay_out(cell: nodes.Element, blocks: list[nodes.Element]) -> None:
     if below.children:
         folds.fold(below, "input", "the check")
     new += [nodes.container("", *blocks, below, classes=["claims"])]
-    cell.replace_self(new)
+    cell.parent.replace(cell, new)  # replace_self would hand down its classes
 
 
 def collect(app: Sphinx, doctree: nodes.document) -> None:
