@@ -30,7 +30,8 @@ def notebook_of(app: Sphinx, docname: str) -> Path | None:
 def to_read(doctree: nodes.document) -> int:
     """Minutes for the text, and for the code, formulas and figures that stand open in it."""
     folded = [node for node in doctree.findall(nodes.container) if node.get("hide_mode")]
-    closed = {id(part) for fold in folded for part in covered(fold).findall(nodes.Element)}
+    hidden = [fold if fold["hide_mode"] == "all" else fold.children[0] for fold in folded]
+    closed = {id(part) for one in hidden for part in one.findall(nodes.Element)}
 
     def seen(kind: type[nodes.Node]) -> list[str]:
         return [n.astext() for n in doctree.findall(kind) if id(n) not in closed]
@@ -40,11 +41,6 @@ def to_read(doctree: nodes.document) -> int:
     lines = sum(text.count(r"\\") + 1 for text in seen(nodes.math_block))
     seconds += lines * SECONDS["formula"] + len(seen(nodes.figure)) * SECONDS["figure"]
     return max(1, math.ceil(seconds / 60))
-
-
-def covered(fold: nodes.Element) -> nodes.Element:
-    """What a fold hides: the whole cell, or its input, which is its first part."""
-    return fold if fold["hide_mode"] == "all" else fold.children[0]
 
 
 def facts(app: Sphinx, doctree: nodes.document) -> None:

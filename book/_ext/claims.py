@@ -135,8 +135,8 @@ def lay_out(cell: nodes.Element, blocks: list[nodes.Element]) -> None:
     if cell.get("hide_mode") == "all":  # a solution stays together
         cell.extend(blocks)
         return
-    hidden = cell.get("hide_mode") == "input"
-    shown, check = ("", folds.source_of(cell)) if hidden else folds.visible.split(folds.source_of(cell))
+    code = folds.source_of(cell)
+    shown, check = ("", code) if cell.get("hide_mode") == "input" else folds.visible.split(code)
     above = [code_like(source, shown), output]
     new = [cell_of(cell, [], *above)] if any(above) else []
     below = cell_of(cell, ["claim-check"], code_like(source, check))
@@ -203,25 +203,25 @@ def find(env: BuildEnvironment, docname: str, beginning: str) -> tuple[str, Made
 def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Lead every block to the list, and every mention of a claim to its block."""
     labels = app.env.get_domain("std").anonlabels  # type: ignore[attr-defined]
-    for node in list(doctree.findall(AllClaims)):
+    for block_link in list(doctree.findall(AllClaims)):
         if PAGE not in labels:
-            node.replace_self(nodes.Text(""))
+            block_link.replace_self(nodes.Text(""))
             continue
         uri = app.builder.get_relative_uri(docname, labels[PAGE][0])
-        row = f"{uri}#{Path(docname).name}-{node['anchor']}"
-        node.replace_self(nodes.reference("", "all claims", refuri=row, internal=True))
-    for node in list(doctree.findall(ClaimLink)):
+        row = f"{uri}#{Path(docname).name}-{block_link['anchor']}"
+        block_link.replace_self(nodes.reference("", "all claims", refuri=row, internal=True))
+    for mention in list(doctree.findall(ClaimLink)):
         try:
-            page, made = find(app.env, docname, node["beginning"])
+            page, made = find(app.env, docname, mention["beginning"])
         except LookupError as error:
-            logger.warning("claim: %s", error, location=node)
+            logger.warning("claim: %s", error, location=mention)
             continue
         uri = "" if page == docname else app.builder.get_relative_uri(docname, page)
         reference = nodes.reference(
-            "", node.astext(), refuri=f"{uri}#{made.anchor}", internal=True,
+            "", mention.astext(), refuri=f"{uri}#{made.anchor}", internal=True,
             reftitle=made.claim.statement, classes=["claim-link"],
         )  # fmt: skip
-        node.replace_self(reference)
+        mention.replace_self(reference)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -73,7 +73,8 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
     of_kind = ", ".join(f"{kinds[kind]} {words}" for kind, words in KINDS.items() if kinds[kind])
     tried = [made for made in everything if made.held is not None]
     failed = sum(made.failed for made in tried)
-    lines = [f"There are {count_of(len(everything))} in {count_of(chapters, 'chapter')}: {of_kind}."]
+    where = count_of(chapters, "chapter")
+    lines = [f"There are {count_of(len(everything))} in {where}: {of_kind}."]
     if tried:
         lines.append(
             f"{len(tried)} of them were confirmed on seeds that nobody had looked at: "

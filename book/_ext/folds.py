@@ -1,7 +1,7 @@
 """Sphinx extension: a folded cell says what it holds: the check, the drawing, the setup, Solution.
 
-What is folded is decided by ``tools/visible.py``, which the rules of the page are measured with too.
-A fold is a plain ``<details>``, so that it opens without a script.
+What is folded is decided by ``tools/visible.py``, with which the rules of the page are measured. A
+fold is a plain ``<details>``, so that it opens without a script.
 """
 
 import sys
@@ -24,8 +24,8 @@ def cells(doctree: nodes.document) -> list[nodes.container]:
 
 def part(cell: nodes.Element, name: str) -> nodes.container | None:
     """The source or the output of a cell."""
-    found = (child for child in cell.children if child.get("nb_element") == f"cell_code_{name}")
-    return next(found, None)
+    parts = cell.findall(nodes.container)
+    return next((one for one in parts if one.get("nb_element") == f"cell_code_{name}"), None)
 
 
 def source_of(cell: nodes.Element) -> str:

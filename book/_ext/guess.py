@@ -1,10 +1,10 @@
 """Sphinx extension: the directive ``{guess}`` asks before a result is shown.
 
-Its title is the question. ``:claim:`` is the beginning of a claim of the same chapter, and the truth
-is a number that its stored output says was measured: the first, or that of ``:number:``. The reader
-moves a slider (``:from:``, ``:to:``, ``:step:``), or chooses from a list in which every item begins
-with what it is right for: "below 0.1", "0.1 to 0.5" or "above 0.5". What else stands in the body
-is said with the answer. ``guess.js`` makes the control; without it the answer is simply there.
+Its title is the question. ``:claim:`` is the beginning of a claim of the same chapter, and the
+truth is a number that its stored output says was measured: the first, or that of ``:number:``. The
+reader moves a slider (``:from:``, ``:to:``, ``:step:``), or chooses from a list in which every item
+begins with what it is right for: "below 0.1", "0.1 to 0.5" or "above 0.5". What else stands in the
+body is said with the answer. ``guess.js`` makes the control; without it the answer is simply there.
 """
 
 import re
@@ -108,7 +108,7 @@ def answer(app: Sphinx, node: nodes.Element) -> None:
     node["truth"], node["right"] = truth, "".join(map(str, right))
     link = nodes.reference("", made.claim.statement, refuri=f"#{made.anchor}", internal=True)
     said = nodes.paragraph("", f"Measured: {truth}. ", link, classes=["guess-truth"])
-    node.children[-1].insert(0, said)
+    node.next_node(nodes.container).insert(0, said)
 
 
 def answer_all(app: Sphinx, doctree: nodes.document) -> None:

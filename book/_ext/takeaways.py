@@ -20,7 +20,7 @@ class Takeaways(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         box = nodes.admonition("", nodes.title("", "Takeaways"), classes=["takeaways"])
         self.state.nested_parse(self.content, self.content_offset, box)
-        items = list(box.findall(nodes.list_item))
+        items: list[nodes.Element] = list(box.findall(nodes.list_item))
         for item in items or [box]:
             if item.next_node(ClaimLink) is None:
                 raise self.error(
