@@ -77,12 +77,12 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
     lines = [f"There are {count_of(len(everything))} in {where}: {of_kind}."]
     if tried:
         lines.append(
-            f"{len(tried)} of them were confirmed on seeds that nobody had looked at: "
+            f"{len(tried)} of them were tried on seeds that nobody had looked at: "
             f"{len(tried) - failed} held in every run, {failed} failed in some."
         )
     waiting = sum(made.held is None and made.claim.seeds is not None for made in everything)
     if waiting:
-        lines.append(f"{waiting} that depend on seeds wait for such a confirmation.")
+        lines.append(f"{waiting} that depend on seeds have not been tried so yet.")
     items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
     return nodes.bullet_list("", *items, classes=["claims-summary"])
 

@@ -226,7 +226,7 @@ def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
     text = article(site, "back/all.html")
     assert "There are 4 claims in 2 chapters: 2 exact, " in plain(text)
     assert "1 measured over seeds, 1 read from a record." in plain(text)
-    assert "2 of them were confirmed on seeds that nobody had looked at: 1 held" in plain(text)
+    assert "2 of them were tried on seeds that nobody had looked at: 1 held" in plain(text)
     assert len(blocks(text)) == 5  # the one that failed stands first, too
     failed = (
         "Two is less than three, as batch norm has it. | measured 0.667 to 0.7 · seeds 0 to 2 · "
