@@ -215,6 +215,7 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             page, made = find(app.env, docname, mention["beginning"])
         except LookupError as error:
             logger.warning("claim: %s", error, location=mention)
+            mention.replace_self(nodes.Text(mention.astext()))
             continue
         uri = "" if page == docname else app.builder.get_relative_uri(docname, page)
         reference = nodes.reference(

@@ -46,8 +46,8 @@
     const texts = [...list.children].map((item) => item.textContent.trim());
     const inputs = texts.map((_, i) => element("input", { type: "radio", name, value: i, required: "" }));
     const labels = texts.map((text, i) => element("label", {}, inputs[i], ` ${text}`));
-    const legend = element("legend", { class: "guess-hidden" }, question);
-    const node = element("fieldset", { class: "guess-options" }, legend, ...labels);
+    question.id = `${name}-question`;
+    const node = element("fieldset", { "aria-labelledby": question.id }, ...labels);
     list.hidden = true;
     const reveal = () => {
       const chosen = inputs.findIndex((input) => input.checked);
@@ -62,7 +62,7 @@
   function start(root) {
     const answer = root.querySelector(".guess-answer");
     const list = root.querySelector(".guess-choices");
-    const question = root.querySelector(".guess-question").textContent;
+    const question = root.querySelector(".guess-question");
     const control = list ? choices(root.dataset, list, question) : slider(root.dataset);
     const button = element("button", { type: "submit" }, "Show me");
     const form = element("form", {}, control.node, button);

@@ -159,7 +159,8 @@ def test_a_choice_is_compared_with_what_was_measured(visit, choice, said):
     guess = page.locator(".guess")
     guess.get_by_role("button", name="Show me").tap()
     assert not guess.locator(".guess-answer").is_visible()  # it asks for a guess first
-    guess.get_by_role("radio").nth(choice).check()
+    question = guess.locator(".guess-question").inner_text()
+    guess.get_by_role("group", name=question).get_by_role("radio").nth(choice).check()
     guess.get_by_role("button", name="Show me").tap()
     answer = guess.locator(".guess-answer").inner_text()
     assert answer.startswith(said) and f"Measured: {guess.get_attribute('data-truth')}." in answer
