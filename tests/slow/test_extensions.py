@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 import chapters
 import check_html
@@ -31,6 +33,7 @@ extensions = [
 bibtex_bibfiles, bibtex_reference_style = ["references.bib"], "author_year"
 nb_execution_mode = "off"
 nitpicky = True
+numfig = True
 nitpick_ignore_regex = [("py:.*", "(collections|typing)[.].*")]
 myst_enable_extensions = ["dollarmath", "deflist"]
 html_theme = "sphinx_book_theme"
@@ -40,9 +43,11 @@ redirects = {{"old": "part/one.html"}}
 """
 PAGES = {
     "index.md": "(ch-first)=\n# First\n\nHere.\n\n```{toctree}\npart/one\npart/two\nback/words\n"
-    "back/all\nback/books\nback/names\n```\n\n(run-it)=\n## Run it\n\nSo.\n",
+    "back/all\nback/books\nback/names\n```\n\n(run-it)=\n## Run it\n\nSo.\n\n"
+    "```{figure} static/dot.svg\n:name: fig-dot\n:alt: A dot.\n\nA *finding*.\n```\n",
     "back/words.md": "(ch-glossary)=\n# Words\n\n```{glossary}\nrunning mean\n  Followed over "
-    "batches.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n```\n",
+    "batches.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n\n"
+    "less\n  Smaller; claims alone have this word.\n```\n",
     "back/all.md": "(ch-claims)=\n# All\n\n```{claims}\n```\n",
     "back/books.md": "# Books\n\n```{bibliography}\n```\n",
     "back/names.md": "# Names\n\nSee {class}`normtutorial.ClaimFailed`, "
@@ -104,15 +109,15 @@ NOTEBOOKS = {
         "```{guess} How many?\n:claim: Two is\n:number: 2\n:from: 0\n:to: 1\n:step: 0.1\n```\n\n"
         "```{guess} Which?\n:claim: Two is\n\n- below 0.5\n- 0.5 to 1: many\n- above 1\n\nSo.\n```",
         (f"y = f(x)\n{CHECK}", "no claim\n" + "\n".join(map(str, CLAIMS)) + "\n"),
-        "```{takeaways}\n- First, {claim}`as seen <Two is less>`.\n- {claim}`Second.`\n```",
+        "```{takeaways}\n- First, {claim}`as seen <Two is>`.\n- {claim}`Second.`\n```",
         seconds=20,
     ),
     "part/two.ipynb": notebook(
-        "(ch-two)=\n# Two\n\nA {term}`batch` has a name already, so the batch is left. Here is "
-        "$x^2$, from {cite:t}`a` and {cite:t}`b`.",
+        "(ch-two)=\n# Two\n\nA {term}`batch` has a name already, so the batch is left. "
+        "See {numref}`fig-dot`. Here is $x^2$, from {cite:t}`a` and {cite:t}`b`.",
         ("import a", "", "hide-input"),
         (CHECK, f"{Claim('Second.')}\n", "hide-input"),
-        (f"# Solution. So.\n{CHECK}", f"{Claim('Solved.')}\n", "hide-cell"),
+        (f"# Solution. So.\n{CHECK}", f"{Claim('Two is solved.')}\n", "hide-cell"),
     ),
 }
 
@@ -134,6 +139,7 @@ def built(source: Path, target: Path, pages: dict[str, str]) -> str:
         "references.bib": BIBLIOGRAPHY,
         "claims.json": json.dumps(UNSEEN),
         "static/demos.js": "// reads norms\n",
+        "static/dot.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
     }
     for name, text in files.items():
         path = source / name
@@ -218,7 +224,7 @@ def test_a_fold_says_what_it_holds_and_a_solution_stays_together(site):
     text = article(site, "part/two.html")
     folds = re.findall(r"<details .*?<summary>(.*?)</summary>(.*?)</details>", text)
     assert [name for name, _ in folds] == ["the setup", "the check", "Solution"]
-    assert "# Solution. So." in plain(folds[2][1]) and "Solved." in blocks(folds[2][1])[0]
+    assert "# Solution. So." in plain(folds[2][1]) and "Two is solved." in blocks(folds[2][1])[0]
     assert "Second." not in plain(folds[1][1])
 
 
@@ -347,6 +353,33 @@ def test_the_registry_of_norms_is_loaded_before_the_scripts_that_read_it(site):
     (tag,) = re.findall(r"<script[^>]*norms\.js[^>]*>", text)
     assert "defer" not in tag and "module" not in tag
     assert text.index("norms.js") < text.index("demos.js")
+
+
+def test_the_number_of_a_figure_shows_its_caption(site):
+    text = article(site, "part/two.html")
+    (link,) = re.findall(r'<a [^>]*href="../index.html#fig-dot"[^>]*>', text)
+    assert 'title="A finding."' in link
+
+
+def test_reading_takes_time_for_words_code_formulas_and_figures_that_stand_open(monkeypatch):
+    monkeypatch.syspath_prepend(chapters.ROOT / "book" / "_ext")
+    from chapter_head import to_read
+
+    code = nodes.literal_block("", "x = 1\n" * 150)  # ten minutes
+    page = new_document("")
+    assert to_read(page) == 1
+    page += nodes.paragraph("", "word " * 900)  # five
+    assert to_read(page) == 5
+    page += nodes.container("", code.deepcopy())
+    assert to_read(page) == 15
+    page += nodes.math_block("", r"a \\ b \\ c \\ d")  # one
+    page += [nodes.figure(), nodes.figure(), nodes.figure()]  # one
+    assert to_read(page) == 17
+    page += nodes.container("", code.deepcopy(), nodes.figure(), hide_mode="all")
+    shut = nodes.container("", code.deepcopy(), nodes.paragraph("", "word " * 180))
+    shut["hide_mode"] = "input"
+    page += shut
+    assert to_read(page) == 18
 
 
 def test_in_the_index_of_sources_a_list_inside_a_list_belongs_to_an_item_of_it(monkeypatch):
