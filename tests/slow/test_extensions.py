@@ -64,18 +64,19 @@ CLAIMS = [
     Claim("Three is less than four.", record="compare"),
 ]
 CHECK = "worst = 2 / 3\nclaim('Two is less than three.', worst < 1)"
+LOOK = {"failed": [], "blocks": [100], "when": "2026-11-25"}
 UNSEEN = {
     "one": {
         claim.statement: {
             "identity": "new",
             "choose": {},
             "confirmations": [
-                {"identity": "old", "held": 1, "runs": 20},
-                {"identity": "new", "held": held, "runs": 20},
+                {"identity": identity, "held": held, "runs": 20, **LOOK}
+                for identity, held in (("new", 1), ("new", new), ("old", 1))
             ],
             "regressions": [],
         }
-        for claim, held in zip(CLAIMS, (18, 20), strict=True)
+        for claim, new in zip(CLAIMS, (18, 20), strict=True)
     }
 }
 
