@@ -82,7 +82,7 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
         )
     waiting = sum(made.held is None and made.claim.seeds is not None for made in everything)
     if waiting:
-        lines.append(f"{waiting} that depend on seeds have not been tried so yet.")
+        lines.append(f"{waiting} that depend on seeds have not been tried on unseen ones yet.")
     items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
     return nodes.bullet_list("", *items, classes=["claims-summary"])
 
