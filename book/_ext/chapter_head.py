@@ -26,11 +26,11 @@ def notebook_of(app: Sphinx, docname: str) -> Path | None:
 
 
 def facts(app: Sphinx, doctree: nodes.document) -> None:
-    """Insert the line above the first paragraph of a chapter."""
+    """Insert the line above the first paragraph of a chapter, the first page apart."""
     docname = app.env.docname
     path = notebook_of(app, docname)
     title = doctree.next_node(nodes.title)
-    if path is None or title is None:
+    if path is None or title is None or docname == app.config.root_doc:
         return
     words = sum(len(p.astext().split()) for p in doctree.findall(nodes.paragraph))
     minutes = max(1, math.ceil(words / WORDS_PER_MINUTE))

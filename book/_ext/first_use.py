@@ -22,6 +22,8 @@ def first_use(
     doctree: nodes.document, pattern: re.Pattern[str]
 ) -> tuple[nodes.Text, re.Match] | None:
     for paragraph in doctree.findall(nodes.paragraph):
+        if "sd-card-text" in paragraph["classes"]:  # a card is a link itself
+            continue
         for text in paragraph.findall(nodes.Text):
             parent, inside = text.parent, False
             while parent is not None and parent is not paragraph:
