@@ -45,6 +45,10 @@ pdf: venv  ## the whole book as one PDF, printed from the pages of `make book`
 	@test -d _build/html || $(MAKE) --no-print-directory book
 	@$(BIN)/python tools/pdf.py
 
+preview: venv  ## the picture of README and of links to the book, from the stored first page
+	@.ci/browser
+	@$(BIN)/python tools/preview.py
+
 lint: venv  ## style, layout, types, arrows between modules, packages that fit together
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -88,4 +92,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book quick test web-test pdf lint rules refresh bench mutants choose confirm study lab lock clean
+.PHONY: help venv book quick test web-test pdf preview lint rules refresh bench mutants choose confirm study lab lock clean

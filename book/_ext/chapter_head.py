@@ -44,11 +44,11 @@ def to_read(doctree: nodes.document) -> int:
 
 
 def facts(app: Sphinx, doctree: nodes.document) -> None:
-    """Insert the line above the first paragraph of a chapter."""
+    """Insert the line above the first paragraph of a chapter, the first page apart."""
     docname = app.env.docname
     path = notebook_of(app, docname)
     title = doctree.next_node(nodes.title)
-    if path is None or title is None:
+    if path is None or title is None or docname == app.config.root_doc:
         return
     minutes = to_read(doctree)
     seconds = json.loads(path.read_text("utf-8"))["metadata"].get("seconds")
