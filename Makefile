@@ -45,12 +45,19 @@ pdf: venv  ## the whole book as one PDF, printed from the pages of `make book`
 	@test -d _build/html || $(MAKE) --no-print-directory book
 	@$(BIN)/python tools/pdf.py
 
+preview: venv  ## the picture of README and of links to the book, from the stored first page
+	@.ci/browser
+	@$(BIN)/python tools/preview.py
+
 lint: venv  ## style, layout, types, arrows between modules, packages that fit together
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m pip check
+
+rules: venv  ## how the chapters keep to the rules of the page; CHAPTER=batch_norm for one
+	@$(BIN)/python tools/page_rules.py $(CHAPTER)
 
 refresh: venv  ## execute every chapter in place and store the outputs; CHAPTER=batch_norm for one
 	@$(BIN)/python tools/refresh.py $(CHAPTER)
@@ -88,4 +95,4 @@ clean:  ## remove what was built and cached, but not .venv
 	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
-.PHONY: help venv book quick test web-test pdf lint refresh bench mutants choose confirm study audit lab lock clean
+.PHONY: help venv book quick test web-test pdf preview lint rules refresh bench mutants choose confirm study audit lab lock clean

@@ -16,6 +16,8 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
 WORDS_PER_MINUTE = 180
+# For a line of code or of what it printed, a line of a displayed formula, a figure.
+SECONDS = {"code": 4, "formula": 15, "figure": 20}
 PREVIEW = "_static/preview.png"
 RUN_IT = "run-it"  # the label of the section on how to run a chapter
 
@@ -25,18 +27,33 @@ def notebook_of(app: Sphinx, docname: str) -> Path | None:
     return path if path.suffix == ".ipynb" else None
 
 
+def to_read(doctree: nodes.document) -> int:
+    """Minutes for the text, and for the code, formulas and figures that stand open in it."""
+    folded = [node for node in doctree.findall(nodes.container) if node.get("hide_mode")]
+    hidden = [fold if fold["hide_mode"] == "all" else fold.children[0] for fold in folded]
+    closed = {id(part) for one in hidden for part in one.findall(nodes.Element)}
+
+    def seen(kind: type[nodes.Node]) -> list[str]:
+        return [n.astext() for n in doctree.findall(kind) if id(n) not in closed]
+
+    seconds = sum(len(text.split()) for text in seen(nodes.paragraph)) * 60 / WORDS_PER_MINUTE
+    seconds += sum(len(text.splitlines()) for text in seen(nodes.literal_block)) * SECONDS["code"]
+    lines = sum(text.count(r"\\") + 1 for text in seen(nodes.math_block))
+    seconds += lines * SECONDS["formula"] + len(seen(nodes.figure)) * SECONDS["figure"]
+    return max(1, math.ceil(seconds / 60))
+
+
 def facts(app: Sphinx, doctree: nodes.document) -> None:
-    """Insert the line above the first paragraph of a chapter."""
+    """Insert the line above the first paragraph of a chapter, the first page apart."""
     docname = app.env.docname
     path = notebook_of(app, docname)
     title = doctree.next_node(nodes.title)
-    if path is None or title is None:
+    if path is None or title is None or docname == app.config.root_doc:
         return
-    words = sum(len(p.astext().split()) for p in doctree.findall(nodes.paragraph))
-    minutes = max(1, math.ceil(words / WORDS_PER_MINUTE))
+    minutes = to_read(doctree)
     seconds = json.loads(path.read_text("utf-8"))["metadata"].get("cpu_seconds")
-    to_read = f"{minutes} minute{'s' * (minutes > 1)} to read"
-    line = nodes.paragraph("", to_read, classes=["chapter-facts"])
+    reading = f"{minutes} minute{'s' * (minutes > 1)} to read"
+    line = nodes.paragraph("", reading, classes=["chapter-facts"])
     if seconds:
         line += nodes.Text(f", {seconds} seconds to run on one CPU core")
     up = "../" * docname.count("/")

@@ -1,7 +1,9 @@
-"""Sphinx extension: the directive ``{claims}`` lists every claim of the book.
+"""Sphinx extension: a claim is shown once, as a block, and the code that checks it folds under it.
 
-A claim is a line of stored output, as :func:`normtutorial.claims.claim` prints it. Each gets an
-anchor where it was measured, and the list links there.
+A claim is a line of stored output, as :func:`normtutorial.claims.claim` prints it. At build time
+the lines of a cell become blocks: the statement, what was measured, over which seeds, how it did on
+unseen ones, and a link to the list of all claims. The role ``{claim}`` leads to a block by the
+beginning of its statement.
 """
 
 import re
@@ -10,49 +12,54 @@ from typing import Any, NamedTuple
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.builders import Builder
 from sphinx.environment import BuildEnvironment
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
 
-from normtutorial.claims import Claim
+import folds  # puts the tools on the path
+from confirmed import RECORD, confirmation
+from normtutorial.claims import MARK, Claim
+
+SLUG = 60  # characters of an anchor
+PAGE = "ch-claims"  # the label of the list of all claims
+logger = logging.getLogger(__name__)
 
 
-class Place(NamedTuple):
-    """Where a claim is made."""
+class Made(NamedTuple):
+    """A claim, and where it is made."""
 
+    claim: Claim
     anchor: str
     section: str
+    held: int | None  # in how many runs on unseen seeds, None where there was none
+    runs: int
+
+    @property
+    def failed(self) -> bool:
+        return self.held is not None and self.held < self.runs
+
+    def unseen(self) -> str:
+        """How it did on seeds that nobody had looked at."""
+        if self.held is not None:
+            return f"held in {self.held} of {self.runs} unseen runs"
+        return "not yet confirmed on unseen seeds" if self.claim.seeds else ""
+
+    def facts(self) -> list[str]:
+        """What stands below a statement: what was measured, over what, and how it did."""
+        claim = self.claim
+        measured = [] if claim.measured is None else [f"measured {claim.measured}"]
+        origin = str(claim._replace(measured=None)).removeprefix(MARK + claim.statement)
+        parts = [*measured, *origin.strip(" ()").split("; "), self.unseen()]
+        exact = ["exact"] if claim.kind == "exact" else []
+        return [fact for fact in exact + parts if fact]
 
 
-class ClaimList(nodes.General, nodes.Element):
-    """Where the list goes, once every chapter has been read."""
-
-
-class ClaimsDirective(SphinxDirective):
-    """``{claims}``: the list of all claims, chapter by chapter."""
-
-    def run(self) -> list[nodes.Node]:
-        claims_of(self.env)  # so that there is a record, even of a book without chapters
-        pages: set[str] = self.env.__dict__.setdefault("claim_pages", set())
-        pages.add(self.env.docname)
-        return [ClaimList()]
-
-
-def claims_of(env: BuildEnvironment) -> dict[str, list[tuple[Claim, Place]]]:
-    """The claims by document, each with its place, kept with the environment."""
+def made_by(env: BuildEnvironment) -> dict[str, list[Made]]:
+    """The claims by document, kept with the environment."""
     return env.__dict__.setdefault("claims", {})
 
 
-def seeds_of(env: BuildEnvironment, docname: str) -> str:
-    """Over how many seeds a chapter measures what depends on chance: its ``seed_list(n)``."""
-    source = Path(env.doc2path(docname)).read_text("utf-8")
-    numbers = sorted({int(n) for n in re.findall(r"\bseed_list\((\d+)\)", source)})
-    if numbers in ([], [1]):
-        return "one seed" if numbers else ""
-    return f"{' to '.join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))} seeds"
-
-
-def section_title(node: nodes.Node) -> str:
+def section_title(node: nodes.Node | None) -> str:
     """The title of the section in which a node is."""
     while node is not None and not isinstance(node, nodes.section):
         node = node.parent
@@ -60,94 +67,171 @@ def section_title(node: nodes.Node) -> str:
     return title.astext() if title is not None else ""
 
 
-def collect(app: Sphinx, doctree: nodes.document) -> None:
-    """Find the claims of one document and give each cell that makes some an anchor."""
-    docname = app.env.docname
-    found: list[tuple[Claim, Place]] = []
-    outputs = [n for n in doctree.findall(nodes.container) if "cell_output" in n["classes"]]
-    for number, output in enumerate(outputs):
-        text = "\n".join(block.astext() for block in output.findall(nodes.literal_block))
-        made = [claim for claim in map(Claim.parse, text.splitlines()) if claim]
-        if not made:
+def anchor_of(statement: str, taken: set[str]) -> str:
+    """A name for the place of a claim, made of the beginning of its statement."""
+    slug = f"claim-{nodes.make_id(statement)[:SLUG].strip('-')}"
+    while slug in taken:
+        slug += "-too"
+    return slug
+
+
+def take_claims(output: nodes.Element | None) -> list[Claim]:
+    """Take the printed claims out of an output; lines that make none stay."""
+    made = []
+    for printed in list(output.findall(nodes.literal_block)) if output is not None else []:
+        lines = [(line, Claim.parse(line)) for line in printed.astext().splitlines()]
+        if not any(claim for _, claim in lines):
             continue
-        place = Place(f"claim-{number}", section_title(output))
-        output["ids"].append(place.anchor)
-        output["classes"].append("makes-claims")
-        found += [(claim, place) for claim in made]
-    claims_of(app.env).pop(docname, None)
+        made += [claim for _, claim in lines if claim]
+        rest = "\n".join(line for line, claim in lines if not claim).strip("\n")
+        if rest:
+            printed.rawsource = rest
+            printed.children = [nodes.Text(rest)]
+        else:
+            printed.parent.remove(printed)
+    return made
+
+
+class AllClaims(nodes.General, nodes.Inline, nodes.TextElement):
+    """A link from a block to its row of the list, once it is known where that is."""
+
+
+class ClaimLink(nodes.General, nodes.Inline, nodes.TextElement):
+    """A link to a claim, once every chapter has been read."""
+
+
+def block(made: Made) -> nodes.container:
+    """A claim in the type of the text."""
+    statement = nodes.paragraph("", made.claim.statement, classes=["claim-statement"])
+    facts = nodes.paragraph("", " · ".join([*made.facts(), ""]), classes=["claim-facts"])
+    facts += AllClaims("", "all claims", anchor=made.anchor)
+    classes = ["claim", *(["claim-failed"] if made.failed else [])]
+    return nodes.container("", statement, facts, classes=classes, ids=[made.anchor])
+
+
+def cell_of(like: nodes.Element, classes: list[str], *children: nodes.Node | None) -> nodes.Element:
+    """A cell with the properties of another one and some of its parts."""
+    attributes = {k: v for k, v in like.attributes.items() if k in ("nb_element", "cell_metadata")}
+    kept = [child for child in children if child is not None]
+    return nodes.container("", *kept, classes=["cell", *classes], **attributes)
+
+
+def code_like(source: nodes.Element, text: str) -> nodes.Element | None:
+    """The input of a cell with other code, or None for no code."""
+    if not text.strip():
+        return None
+    copied = source.deepcopy()
+    listing = copied.next_node(nodes.literal_block)
+    listing.rawsource, listing.children = text, [nodes.Text(text)]
+    return copied
+
+
+def lay_out(cell: nodes.Element, blocks: list[nodes.Element]) -> None:
+    """Put the blocks of a cell in its place: what teaches, the blocks, and the check under them."""
+    source, output = folds.part(cell, "source"), folds.part(cell, "output")
+    if output is not None and not output.children:
+        cell.remove(output)
+        output = None
+    if cell.get("hide_mode") == "all":  # a solution stays together
+        cell.extend(blocks)
+        return
+    code = folds.source_of(cell)
+    shown, check = ("", code) if cell.get("hide_mode") == "input" else folds.visible.split(code)
+    above = [code_like(source, shown), output]
+    new = [cell_of(cell, [], *above)] if any(above) else []
+    below = cell_of(cell, ["claim-check"], code_like(source, check))
+    if below.children:
+        folds.fold(below, "input", "the check")
+    new += [nodes.container("", *blocks, below, classes=["claims"])]
+    cell.parent.replace(cell, new)  # replace_self would hand down its classes
+
+
+def collect(app: Sphinx, doctree: nodes.document) -> None:
+    """Make blocks of the claims of one document."""
+    docname = app.env.docname
+    chapter = Path(docname).name
+    found: list[Made] = []
+    app.env.note_dependency(str(RECORD))
+    for cell in folds.cells(doctree):
+        blocks, section = [], section_title(cell)
+        for claim in take_claims(folds.part(cell, "output")):
+            unseen = confirmation(chapter, claim)
+            held, runs = (unseen.held, unseen.runs) if unseen else (None, 0)
+            anchor = anchor_of(claim.statement, {made.anchor for made in found})
+            found.append(Made(claim, anchor, section, held, runs))
+            blocks.append(block(found[-1]))
+        if blocks:
+            lay_out(cell, blocks)
+    made_by(app.env).pop(docname, None)
     if found:
-        claims_of(app.env)[docname] = found
+        made_by(app.env)[docname] = found
 
 
 def forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-    claims_of(env).pop(docname, None)
+    made_by(env).pop(docname, None)
 
 
 def merge(app: Sphinx, env: BuildEnvironment, docnames: set[str], other: BuildEnvironment) -> None:
-    claims_of(env).update({k: v for k, v in claims_of(other).items() if k in docnames})
+    made_by(env).update({k: v for k, v in made_by(other).items() if k in docnames})
 
 
-def outdated(app: Sphinx, env: BuildEnvironment) -> list[str]:
-    """The list is written again whenever anything is."""
-    return sorted(env.__dict__.get("claim_pages", set()) & env.found_docs)
+class ClaimRole(SphinxRole):
+    """``{claim}`text <beginning of its statement>```, or the beginning alone."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        named = re.fullmatch(r"(.+?) <(.+)>", self.text)
+        text, beginning = named.groups() if named else (self.text, self.text)
+        link = ClaimLink("", text, beginning=beginning)
+        self.set_source_info(link)
+        return [link], []
 
 
-def in_order(env: BuildEnvironment) -> list[str]:
-    """The documents that make claims, in the order of the table of contents."""
-    order = list(env.toctree_includes.get(env.config.root_doc, []))
-    order.insert(0, env.config.root_doc)
-    made = claims_of(env)
-    return [d for d in order if d in made] + sorted(set(made) - set(order))
+def find(env: BuildEnvironment, docname: str, beginning: str) -> tuple[str, Made]:
+    """The one claim that begins so, of this page or else of the book.
+
+    Raises:
+        LookupError: if none does, or several do.
+    """
+    everywhere = [(page, made) for page, listed in made_by(env).items() for made in listed]
+    fits = [(page, made) for page, made in everywhere if made.claim.statement.startswith(beginning)]
+    here = [found for found in fits if found[0] == docname]
+    if len(here or fits) != 1:
+        raise LookupError(f"{len(here or fits)} claims begin with {beginning!r}; it takes one.")
+    return (here or fits)[0]
 
 
-def number_of(env: BuildEnvironment, docname: str) -> str:
-    numbers = env.toc_secnumbers.get(docname, {}).get("")
-    return ".".join(map(str, numbers)) + ". " if numbers else ""
-
-
-def listing(builder: Builder, env: BuildEnvironment, page: str) -> list[nodes.Node]:
-    """The whole list: how many there are, then a heading and the claims of each chapter."""
-
-    def link(docname: str, anchor: str, text: str) -> nodes.reference:
-        uri = builder.get_relative_uri(page, docname) + (f"#{anchor}" if anchor else "")
-        return nodes.reference("", text, internal=True, refuri=uri)
-
-    made, docnames = claims_of(env), in_order(env)
-    total = sum(len(made[docname]) for docname in docnames)
-    parts: list[nodes.Node] = [
-        nodes.paragraph("", f"There are {total} claims in {len(docnames)} chapters.")
-    ]
-    for docname in docnames:
-        title = number_of(env, docname) + env.titles[docname].astext()
-        heading = nodes.rubric("", "", link(docname, "", title), classes=["claims-of"])
-        items = nodes.bullet_list(classes=["claims"])
-        for claim, place in made[docname]:
-            line = nodes.paragraph("", claim.statement + " ")
-            if claim.measured:
-                line += nodes.inline("", f"Measured {claim.measured}. ", classes=["measured"])
-            line += link(docname, place.anchor, place.section or "where it is measured")
-            items += nodes.list_item("", line)
-        parts.append(heading)
-        if seeds := seeds_of(env, docname):
-            chance = f"What depends on chance was measured over {seeds}"
-            recorded = any(claim.statement.startswith("Recorded") for claim, _ in made[docname])
-            more = "; what is recorded, as its chapter says." if recorded else "."
-            parts.append(nodes.paragraph("", chance + more, classes=["measured"]))
-        parts.append(items)
-    return parts
-
-
-def fill_in(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    for node in list(doctree.findall(ClaimList)):
-        node.replace_self(listing(app.builder, app.env, docname))
+def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Lead every block to the list, and every mention of a claim to its block."""
+    labels = app.env.get_domain("std").anonlabels  # type: ignore[attr-defined]
+    for block_link in list(doctree.findall(AllClaims)):
+        if PAGE not in labels:
+            block_link.replace_self(nodes.Text(""))
+            continue
+        uri = app.builder.get_relative_uri(docname, labels[PAGE][0])
+        row = f"{uri}#{Path(docname).name}-{block_link['anchor']}"
+        block_link.replace_self(nodes.reference("", "all claims", refuri=row, internal=True))
+    for mention in list(doctree.findall(ClaimLink)):
+        try:
+            page, made = find(app.env, docname, mention["beginning"])
+        except LookupError as error:
+            logger.warning("claim: %s", error, location=mention)
+            mention.replace_self(nodes.Text(mention.astext()))
+            continue
+        uri = "" if page == docname else app.builder.get_relative_uri(docname, page)
+        reference = nodes.reference(
+            "", mention.astext(), refuri=f"{uri}#{made.anchor}", internal=True,
+            reftitle=made.claim.statement, classes=["claim-link"],
+        )  # fmt: skip
+        mention.replace_self(reference)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(ClaimList)
-    app.add_directive("claims", ClaimsDirective)
-    app.connect("doctree-read", collect)
+    app.setup_extension("folds")
+    app.add_node(AllClaims)
+    app.add_node(ClaimLink)
+    app.add_role("claim", ClaimRole())
+    app.connect("doctree-read", collect, priority=400)  # before folds are named and words counted
     app.connect("env-purge-doc", forget)
     app.connect("env-merge-info", merge)
-    app.connect("env-updated", outdated)
-    app.connect("doctree-resolved", fill_in)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("doctree-resolved", link)
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,7 @@
 """Sphinx extension: a word of the glossary leads there at its first use in a chapter.
 
 While the pointer rests on the word, its definition shows. Words that have an everyday meaning too
-are linked by hand, with the role ``term``.
+are linked by hand, with the role ``term``; a chapter that explains a word itself does not link it.
 """
 
 import re
@@ -10,27 +10,21 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-GLOSSARY = "ch-glossary"  # the label of its page
-EVERYDAY = {"bias", "buffer", "claim", "moments", "normalization", "scale", "shift", "unit"}
+from glossary import page_of, words
+
+EVERYDAY = {
+    "bias", "buffer", "claim", "inference", "moments", "normalization", "scale", "shift", "unit",
+}  # fmt: skip
 SKIPPED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.emphasis)
-
-
-def glossary(app: Sphinx, page: str) -> dict[str, tuple[str, str]]:
-    """Anchor and definition of each word."""
-    found: dict[str, tuple[str, str]] = {}
-    for item in app.env.get_doctree(page).findall(nodes.definition_list_item):
-        meaning = item.next_node(nodes.definition)
-        text = " ".join(meaning.astext().split()) if meaning is not None else ""
-        for word in item.findall(nodes.term):
-            if word["ids"]:
-                found[word.astext()] = word["ids"][0], text
-    return found
 
 
 def first_use(
     doctree: nodes.document, pattern: re.Pattern[str]
 ) -> tuple[nodes.Text, re.Match] | None:
     for paragraph in doctree.findall(nodes.paragraph):
+        card = "sd-card-text" in paragraph["classes"]  # is a link itself
+        if card or "claim" in paragraph.parent["classes"]:  # the text explains, a claim states
+            continue
         for text in paragraph.findall(nodes.Text):
             parent, inside = text.parent, False
             while parent is not None and parent is not paragraph:
@@ -42,27 +36,32 @@ def first_use(
 
 
 def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    domain: Any = app.env.get_domain("std")
-    if not str(app.env.doc2path(docname)).endswith(".ipynb") or GLOSSARY not in domain.anonlabels:
+    page = page_of(app.env)
+    if not str(app.env.doc2path(docname)).endswith(".ipynb") or page is None:
         return
-    page = domain.anonlabels[GLOSSARY][0]
     address = app.builder.get_relative_uri(docname, page)
     links = (r.get("refuri", "").partition("#") for r in doctree.findall(nodes.reference))
     linked = {anchor for target, _, anchor in links if target == address}
-    words = glossary(app, page)
-    for word in sorted(words, key=len, reverse=True):  # "batch statistics" before "batch"
-        anchor, meaning = words[word]
-        if word in EVERYDAY or anchor in linked:
+    elsewhere = [
+        (spelling, anchor, word)
+        for word in words(app.env)
+        for spelling, anchor in word.spellings.items()
+        if docname not in {document for document, _ in word.explained}
+    ]
+    # "batch statistics" before "batch"
+    for spelling, anchor, word in sorted(elsewhere, key=lambda one: len(one[0]), reverse=True):
+        if spelling in EVERYDAY or linked & set(word.spellings.values()):
             continue
-        use = rf"\b{re.escape(word)}(?:e?s)?\b(?![ -]norm)"  # not the batch of batch norm
+        use = rf"\b{re.escape(spelling)}(?:e?s)?\b(?![ -]norm)"  # not the batch of batch norm
         found = first_use(doctree, re.compile(use, re.IGNORECASE))
         if found is None:
             continue
         text, match = found
         reference = nodes.reference(
-            "", match[0], refuri=f"{address}#{anchor}", internal=True, reftitle=meaning,
+            "", match[0], refuri=f"{address}#{anchor}", internal=True, reftitle=word.meaning,
             classes=["glossary-word"],
         )  # fmt: skip
+        linked.add(anchor)
         parts = [nodes.Text(text[: match.start()]), reference, nodes.Text(text[match.end() :])]
         text.parent.replace(text, [part for part in parts if part.astext()])
 

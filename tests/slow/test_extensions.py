@@ -9,6 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from docutils import nodes
+from docutils.utils import new_document
 
 import chapters
 import check_html
@@ -17,17 +19,22 @@ from normtutorial.norms import NORMS, ORIGINAL
 
 CONFIGURATION = f"""
 import sys
-sys.path.insert(0, {str(chapters.ROOT / "book" / "_ext")!r})
+from pathlib import Path
+sys.path += [{str(chapters.ROOT / "book" / "_ext")!r}, {str(chapters.ROOT / "tools")!r}]
+import confirmed
+confirmed.RECORD = Path(__file__).parent / "claims.json"
 project, language = "small", "en"
 extensions = [
-    "offline_mathjax", "claims", "public_names", "chapter_head", "cited_in", "first_use", "lighter",
-    "norm_registry", "sphinx_reredirects", "myst_nb", "sphinxcontrib.bibtex", "sphinx.ext.autodoc",
+    "offline_mathjax", "claims", "claims_page", "guess", "takeaways", "public_names",
+    "chapter_head", "cited_in", "first_use", "figure_titles", "lighter", "norm_registry",
+    "sphinx_reredirects", "myst_nb", "sphinxcontrib.bibtex", "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
 bibtex_bibfiles, bibtex_reference_style = ["references.bib"], "author_year"
 nb_execution_mode = "off"
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", "typing.*")]
+numfig = True
+nitpick_ignore_regex = [("py:.*", "(collections|typing)[.].*")]
 myst_enable_extensions = ["dollarmath", "deflist"]
 html_theme = "sphinx_book_theme"
 html_static_path, html_js_files = ["static"], ["demos.js"]
@@ -36,10 +43,12 @@ redirects = {{"old": "part/one.html"}}
 """
 PAGES = {
     "index.md": "(ch-first)=\n# First\n\nHere.\n\n```{toctree}\npart/one\npart/two\nback/words\n"
-    "back/all\nback/books\nback/names\n```\n\n(run-it)=\n## Run it\n\nSo.\n",
+    "back/all\nback/books\nback/names\n```\n\n(run-it)=\n## Run it\n\nSo.\n\n"
+    "```{figure} static/dot.svg\n:name: fig-dot\n:alt: A dot.\n\nA *finding*.\n```\n",
     "back/words.md": "(ch-glossary)=\n# Words\n\n```{glossary}\nrunning mean\n  Followed over "
-    "batches.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n```\n",
-    "back/all.md": "# All\n\n```{claims}\n```\n",
+    "batches.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n\n"
+    "less\n  Smaller; claims alone have this word.\n```\n",
+    "back/all.md": "(ch-claims)=\n# All\n\n```{claims}\n```\n",
     "back/books.md": "# Books\n\n```{bibliography}\n```\n",
     "back/names.md": "# Names\n\nSee {class}`normtutorial.ClaimFailed`, "
     "{meth}`normtutorial.claims.Claim.parse` and {func}`normtutorial.models.mlp.init_normal_`."
@@ -50,16 +59,37 @@ BIBLIOGRAPHY = "".join(
     f"@article{{{key}, author={{{name}, A.}}, title={{T}}, journal={{J}}, year={{2015}}}}\n"
     for key, name in (("a", "Both"), ("b", "Second"))
 )
-CLAIMS = [Claim("Two is less than three.", "0.667"), Claim("Recorded: it is so.")]
+CLAIMS = [
+    Claim("Two is less than three, as batch norm has it.", "0.667 to 0.7", (0, 1, 2)),
+    Claim("Three is less than four.", record="compare"),
+]
+CHECK = "worst = 2 / 3\nclaim('Two is less than three.', worst < 1)"
+LOOK = {"failed": [], "blocks": [100], "when": "2026-11-25"}
+UNSEEN = {
+    "one": {
+        claim.statement: {
+            "identity": "new",
+            "choose": {},
+            "confirmations": [
+                {"identity": identity, "held": held, "runs": 20, **LOOK}
+                for identity, held in (("new", 1), ("new", new), ("old", 1))
+            ],
+            "regressions": [],
+        }
+        for claim, new in zip(CLAIMS, (18, 20), strict=True)
+    }
+}
 
 
-def notebook(*cells: str | tuple[str, str], seconds: int | None = None) -> str:
-    """A notebook of prose, and of code with what it printed."""
+def notebook(*cells: str | tuple[str, ...], seconds: int | None = None) -> str:
+    """A notebook of prose, and of code with what it printed and its tags."""
     made = [
         nbformat.v4.new_markdown_cell(cell)
         if isinstance(cell, str)
         else nbformat.v4.new_code_cell(
-            cell[0], outputs=[nbformat.v4.new_output("stream", name="stdout", text=cell[1])]
+            cell[0],
+            outputs=[nbformat.v4.new_output("stream", name="stdout", text=cell[1])],
+            metadata={"tags": list(cell[2:])},
         )
         for cell in cells
     ]
@@ -77,13 +107,18 @@ NOTEBOOKS = {
         "for a description?*\n\nThe running mean of batch norm, and of a batch, is what is read in "
         "lists. A batch, once more, and its scale, says {cite:t}`a`.",
         "## Measured\n\nA batch.",
-        ("seed_list(3)", "no claim\n" + "\n".join(map(str, CLAIMS)) + "\n"),
+        "```{guess} How many?\n:claim: Two is\n:number: 2\n:from: 0\n:to: 1\n:step: 0.1\n```\n\n"
+        "```{guess} Which?\n:claim: Two is\n\n- below 0.5\n- 0.5 to 1: many\n- above 1\n\nSo.\n```",
+        (f"y = f(x)\n{CHECK}", "no claim\n" + "\n".join(map(str, CLAIMS)) + "\n"),
+        "```{takeaways}\n- First, {claim}`as seen <Two is>`.\n- {claim}`Second.`\n```",
         seconds=20,
     ),
     "part/two.ipynb": notebook(
-        "(ch-two)=\n# Two\n\nA {term}`batch` has a name already, so the batch is left. Here is "
-        "$x^2$, from {cite:t}`a` and {cite:t}`b`.",
-        ("1", f"{Claim('Second.')}\n"),
+        "(ch-two)=\n# Two\n\nA {term}`batch` has a name already, so the batch is left. "
+        "See {numref}`fig-dot`. Here is $x^2$, from {cite:t}`a` and {cite:t}`b`.",
+        ("import a", "", "hide-input"),
+        (CHECK, f"{Claim('Second.')}\n", "hide-input"),
+        (f"# Solution. So.\n{CHECK}", f"{Claim('Two is solved.')}\n", "hide-cell"),
     ),
 }
 
@@ -92,16 +127,29 @@ NOTEBOOKS = {
 def site(tmp_path_factory) -> Path:
     """The built pages."""
     source = tmp_path_factory.mktemp("source")
-    files = PAGES | NOTEBOOKS | {"conf.py": CONFIGURATION, "references.bib": BIBLIOGRAPHY}
-    for name, text in (files | {"static/demos.js": "// reads norms\n"}).items():
-        path = source / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, "utf-8")
     target = tmp_path_factory.mktemp("site")
+    said = built(source, target, PAGES | NOTEBOOKS)
+    assert not said, said
+    return target
+
+
+def built(source: Path, target: Path, pages: dict[str, str]) -> str:
+    """Build a book of these pages. Returns the warnings."""
+    files = pages | {
+        "conf.py": CONFIGURATION,
+        "references.bib": BIBLIOGRAPHY,
+        "claims.json": json.dumps(UNSEEN),
+        "static/demos.js": "// reads norms\n",
+        "static/dot.svg": '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+    }
+    for name, text in files.items():
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", source, target]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return target
+    assert (done.returncode != 0) == bool(done.stderr)
+    return done.stderr
 
 
 def article(site: Path, page: str) -> str:
@@ -146,22 +194,114 @@ def test_an_entry_of_the_bibliography_names_the_chapters_that_cite_it(site):
     assert re.findall(r'href="([^"]*)"', lines[0]) == ["../part/one.html", "../part/two.html"]
 
 
-def test_every_claim_is_listed_with_a_link_to_where_it_is_made(site):
-    text = article(site, "back/all.html")
-    assert "There are 3 claims in 2 chapters." in text
-    items = re.findall(r"<li><p>(.*?)</p>", text)
-    assert [plain(item) for item in items] == [
-        "Two is less than three. Measured 0.667. Measured",
-        "Recorded: it is so. Measured",
-        "Second. Two",
+def blocks(markup: str) -> list[str]:
+    """The claims that a page shows, each with its facts."""
+    pattern = r'<p class="claim-statement">(.*?)</p> <p class="claim-facts">(.*?)</p>'
+    return [f"{plain(one)} | {plain(two)}" for one, two in re.findall(pattern, markup)]
+
+
+def test_a_claim_is_a_block_with_what_was_measured_and_how_it_did_on_unseen_seeds(site):
+    text = article(site, "part/one.html")
+    assert blocks(text) == [
+        "Two is less than three, as batch norm has it. | "
+        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs · all claims",
+        "Three is less than four. | "
+        "recorded in compare · held in 20 of 20 unseen runs · all claims",
     ]
-    links = [re.findall(r'href="([^"]*)"', item) for item in items]
-    assert links == [["../part/one.html#claim-0"]] * 2 + [["../part/two.html#claim-0"]]
-    assert (
-        "What depends on chance was measured over 3 seeds; what is recorded, as its chapter says."
-    ) in text
-    made = article(site, "part/one.html")
-    assert made.count("makes-claims") == 1 and 'id="claim-0"' in made
+    assert "✓" not in text  # a printed line is nowhere left
+    assert len(re.findall(r'class="claim claim-failed[^"]*"', text)) == 1
+    assert blocks(article(site, "part/two.html"))[0] == "Second. | exact · all claims"
+
+
+def test_what_teaches_and_what_else_was_printed_stand_open_and_the_check_is_folded(site):
+    text = article(site, "part/one.html")
+    folds = re.findall(r"<details .*?<summary>(.*?)</summary>(.*?)</details>", text)
+    assert [(name, plain(code)) for name, code in folds] == [("the check", plain(CHECK))]
+    before, after = (plain(part) for part in text.split("<details"))
+    assert "y = f(x) no claim Two is less" in before and "y = f(x)" not in after
+
+
+def test_a_fold_says_what_it_holds_and_a_solution_stays_together(site):
+    text = article(site, "part/two.html")
+    folds = re.findall(r"<details .*?<summary>(.*?)</summary>(.*?)</details>", text)
+    assert [name for name, _ in folds] == ["the setup", "the check", "Solution"]
+    assert "# Solution. So." in plain(folds[2][1]) and "Two is solved." in blocks(folds[2][1])[0]
+    assert "Second." not in plain(folds[1][1])
+
+
+def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
+    text = article(site, "back/all.html")
+    assert "There are 4 claims in 2 chapters: 2 exact, " in plain(text)
+    assert "1 measured over seeds, 1 read from a record." in plain(text)
+    assert "2 of them were tried on seeds that nobody had looked at: 1 held" in plain(text)
+    assert len(blocks(text)) == 5  # the one that failed stands first, too
+    failed = (
+        "Two is less than three, as batch norm has it. | measured 0.667 to 0.7 · seeds 0 to 2 · "
+        "held in 18 of 20 unseen runs · Measured"
+    )
+    assert blocks(text)[:2] == [failed, failed]
+    rows = re.findall(r'<li class="claim ([^"]*)"( id="[^"]*")?', text)
+    assert [marks for marks, _ in rows[1:]] == [
+        "kind-measured method-batch claim-failed", "kind-recorded", "kind-exact", "kind-exact",
+    ]  # fmt: skip
+    names = re.findall(r'id="(one-claim-two[^"]*)"', text)
+    assert names == ["one-claim-two-is-less-than-three-as-batch-norm-has-it"]
+    assert f'href="../back/all.html#{names[0]}"' in article(site, "part/one.html")
+    assert f'href="../part/one.html#{names[0].removeprefix("one-")}"' in text
+
+
+def test_a_guess_knows_the_truth_from_the_stored_output_alone(site):
+    text = article(site, "part/one.html")
+    guess = r'<div class="guess".*?(?=<div class="guess"|<div class="cell)'
+    slider, choices = re.findall(guess, text)
+    assert 'data-truth="0.7"' in slider and 'data-step="0.1"' in slider
+    assert plain(slider).startswith("How many? Measured: 0.7. Two is less than three")
+    assert 'data-truth="0.667"' in choices and 'data-right="1"' in choices
+    assert plain(choices).startswith("Which? below 0.5 0.5 to 1: many above 1 Measured: 0.667.")
+    assert plain(choices).endswith("So.")
+
+
+def test_takeaways_lead_to_their_claims_also_of_other_chapters(site):
+    text = article(site, "part/one.html")
+    box = text[text.index("takeaways admonition") :]
+    links = re.findall(r'<a class="claim-link[^"]*" href="([^"]*)"[^>]*>(.*?)</a>', box)
+    assert [(href, plain(shown)) for href, shown in links] == [
+        ("#claim-two-is-less-than-three-as-batch-norm-has-it", "as seen"),
+        ("two.html#claim-second", "Second."),
+    ]
+
+
+def test_what_leads_to_no_claim_and_what_was_not_measured_stops_the_build(tmp_path):
+    def guess(*lines: str) -> str:
+        return "\n".join(["```{guess} How?", *lines, "```\n"])
+
+    slider = (":from: 0", ":to: 0.5", ":step: 0.1")
+    page = notebook(
+        "# Wrong\n\n{claim}`Nobody said`, {claim}`T`.\n",
+        guess(":claim: Nobody", *slider),
+        guess(":claim: Three", *slider),
+        guess(":claim: Two", *slider),
+        guess(":claim: Two", "", "- below 0.5", "- above 0.9"),
+        guess(":claim: Two", "", "- few", "- many"),
+        guess(":claim: Two"),
+        guess(*slider),
+        "```{takeaways}\n- Of nothing.\n```",
+        (CHECK, "\n".join(map(str, CLAIMS))),
+    )
+    said = built(tmp_path / "book", tmp_path / "site", {"index.ipynb": page})
+    for text in (
+        "0 claims begin with 'Nobody said'",
+        "2 claims begin with 'T'",
+        "0 claims begin with 'Nobody'; it takes one",
+        "the claim 'Three' of this chapter wants 1 measured numbers; got None",
+        "the truth, 0.667, is off the slider",
+        "0 choices are right for 0.667",
+        "'few' begins neither with 'below'",
+        "guess wants a list of choices, or else",
+        "guess wants :claim:",
+        "takeaways wants a list with a link to a claim in each item",
+    ):
+        assert text in said
 
 
 def test_a_word_of_the_glossary_leads_there_at_its_first_use_alone(site):
@@ -214,6 +354,33 @@ def test_the_registry_of_norms_is_loaded_before_the_scripts_that_read_it(site):
     (tag,) = re.findall(r"<script[^>]*norms\.js[^>]*>", text)
     assert "defer" not in tag and "module" not in tag
     assert text.index("norms.js") < text.index("demos.js")
+
+
+def test_the_number_of_a_figure_shows_its_caption(site):
+    text = article(site, "part/two.html")
+    (link,) = re.findall(r'<a [^>]*href="../index.html#fig-dot"[^>]*>', text)
+    assert 'title="A finding."' in link
+
+
+def test_reading_takes_time_for_words_code_formulas_and_figures_that_stand_open(monkeypatch):
+    monkeypatch.syspath_prepend(chapters.ROOT / "book" / "_ext")
+    from chapter_head import to_read
+
+    code = nodes.literal_block("", "x = 1\n" * 150)  # ten minutes
+    page = new_document("")
+    assert to_read(page) == 1
+    page += nodes.paragraph("", "word " * 900)  # five
+    assert to_read(page) == 5
+    page += nodes.container("", code.deepcopy())
+    assert to_read(page) == 15
+    page += nodes.math_block("", r"a \\ b \\ c \\ d")  # one
+    page += [nodes.figure(), nodes.figure(), nodes.figure()]  # one
+    assert to_read(page) == 17
+    page += nodes.container("", code.deepcopy(), nodes.figure(), hide_mode="all")
+    shut = nodes.container("", code.deepcopy(), nodes.paragraph("", "word " * 180))
+    shut["hide_mode"] = "input"
+    page += shut
+    assert to_read(page) == 18
 
 
 def test_in_the_index_of_sources_a_list_inside_a_list_belongs_to_an_item_of_it(monkeypatch):

@@ -16,7 +16,7 @@ from built import SITE
 
 FOLDER = "a/folder/of/the/host"  # the book need not be at the root of its host
 
-collect_ignore = [] if os.environ.get("NORMTUTORIAL_WEB") else ["test_pages.py", "test_demos.py"]
+collect_ignore_glob = [] if os.environ.get("NORMTUTORIAL_WEB") else ["test_*.py"]
 
 FIGURES: dict[str, list] = {}
 

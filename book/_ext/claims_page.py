@@ -1,0 +1,143 @@
+"""Sphinx extension: the directive ``{claims}`` lists every claim of the book, failures first.
+
+Counts on top, then what failed on unseen seeds, then all claims by chapter. ``claims.js`` adds a
+filter by method and kind; without it everything is there.
+"""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.builders import Builder
+from sphinx.environment import BuildEnvironment
+from sphinx.util.docutils import SphinxDirective
+
+from claims import Made, made_by
+from normtutorial.norms import NORMS
+
+KINDS = {
+    "exact": "exact, which no seed could change",
+    "measured": "measured over seeds",
+    "recorded": "read from a record",
+}
+
+
+class ClaimList(nodes.General, nodes.Element):
+    """Where the list goes, once every chapter has been read."""
+
+
+class ClaimsDirective(SphinxDirective):
+    """``{claims}``: the list of all claims, chapter by chapter."""
+
+    def run(self) -> list[nodes.Node]:
+        made_by(self.env)  # so that there is a record, even of a book without chapters
+        pages: set[str] = self.env.__dict__.setdefault("claim_pages", set())
+        pages.add(self.env.docname)
+        return [ClaimList()]
+
+
+def outdated(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """The list is written again whenever anything is."""
+    return sorted(env.__dict__.get("claim_pages", set()) & env.found_docs)
+
+
+def in_order(env: BuildEnvironment) -> list[str]:
+    """The documents that make claims, in the order of the table of contents."""
+    order = list(env.toctree_includes.get(env.config.root_doc, []))
+    order.insert(0, env.config.root_doc)
+    made = made_by(env)
+    return [d for d in order if d in made] + sorted(set(made) - set(order))
+
+
+def title_of(env: BuildEnvironment, docname: str) -> str:
+    numbers = env.toc_secnumbers.get(docname, {}).get("")
+    before = ".".join(map(str, numbers)) + ". " if numbers else ""
+    return before + env.titles[docname].astext()
+
+
+def methods_of(text: str) -> list[str]:
+    """The norms that a text names: "batch norm", "BatchNorm" and "batch_norm" are all one."""
+    return [name for name in NORMS if re.search(rf"\b{name}[ _-]?norm", text, re.IGNORECASE)]
+
+
+def count_of(number: int, thing: str = "claim") -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
+def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
+    """How many there are, of which kind, and how they did on unseen seeds."""
+    kinds = Counter(made.claim.kind for made in everything)
+    of_kind = ", ".join(f"{kinds[kind]} {words}" for kind, words in KINDS.items() if kinds[kind])
+    tried = [made for made in everything if made.held is not None]
+    failed = sum(made.failed for made in tried)
+    where = count_of(chapters, "chapter")
+    lines = [f"There are {count_of(len(everything))} in {where}: {of_kind}."]
+    if tried:
+        lines.append(
+            f"{len(tried)} of them were tried on seeds that nobody had looked at: "
+            f"{len(tried) - failed} held in every run, {failed} failed in some."
+        )
+    waiting = sum(made.held is None and made.claim.seeds is not None for made in everything)
+    if waiting:
+        lines.append(f"{waiting} that depend on seeds have not been tried on unseen ones yet.")
+    items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
+    return nodes.bullet_list("", *items, classes=["claims-summary"])
+
+
+class Listing:
+    """Writes the list on one page."""
+
+    def __init__(self, builder: Builder, env: BuildEnvironment, page: str) -> None:
+        self.builder, self.env, self.page = builder, env, page
+
+    def link(self, docname: str, anchor: str, text: str) -> nodes.reference:
+        uri = self.builder.get_relative_uri(self.page, docname) + (f"#{anchor}" if anchor else "")
+        return nodes.reference("", text, internal=True, refuri=uri)
+
+    def row(self, docname: str, made: Made, first: bool = False) -> nodes.list_item:
+        """A claim; the list of failures, which comes first, repeats it without a name."""
+        methods = methods_of(f"{made.claim.statement} {made.section} {docname}")
+        marks = [f"kind-{made.claim.kind}", *(f"method-{name}" for name in methods)]
+        marks += ["claim-failed"] if made.failed else []
+        statement = nodes.paragraph("", made.claim.statement, classes=["claim-statement"])
+        facts = nodes.paragraph("", " · ".join([*made.facts(), ""]), classes=["claim-facts"])
+        facts += self.link(docname, made.anchor, made.section or "where it is measured")
+        name = [] if first else [f"{Path(docname).name}-{made.anchor}"]
+        return nodes.list_item("", statement, facts, classes=["claim", *marks], ids=name)
+
+    def heading(self, *children: nodes.Node) -> nodes.rubric:
+        return nodes.rubric("", "", *children, **{"heading-level": 2, "classes": ["claims-of"]})
+
+    def parts(self) -> list[nodes.Node]:
+        """Counts, failures, the place of the filter, and the claims of each chapter."""
+        made, docnames = made_by(self.env), in_order(self.env)
+        everything = [(docname, one) for docname in docnames for one in made[docname]]
+        parts: list[nodes.Node] = [summary([one for _, one in everything], len(docnames))]
+        failures = [(docname, one) for docname, one in everything if one.failed]
+        if failures:
+            parts.append(self.heading(nodes.Text("Failed on unseen seeds")))
+            rows = [self.row(docname, one, first=True) for docname, one in failures]
+            parts.append(nodes.bullet_list("", *rows, classes=["claim-list", "claim-failures"]))
+        parts.append(nodes.container(classes=["claims-filter"]))
+        for docname in docnames:
+            parts.append(self.heading(self.link(docname, "", title_of(self.env, docname))))
+            rows = [self.row(docname, one) for one in made[docname]]
+            parts.append(nodes.bullet_list("", *rows, classes=["claim-list"]))
+        return parts
+
+
+def fill_in(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    for node in list(doctree.findall(ClaimList)):
+        node.replace_self(Listing(app.builder, app.env, docname).parts())
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.setup_extension("claims")
+    app.add_node(ClaimList)
+    app.add_directive("claims", ClaimsDirective)
+    app.connect("env-updated", outdated)
+    app.connect("doctree-resolved", fill_in)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,107 @@
+"""What README says in numbers is what the chapters have stored, and what the records say."""
+
+import json
+import re
+
+import pytest
+
+import chapters
+import preview
+from normtutorial.claims import Claim
+
+README = (chapters.ROOT / "README.md").read_text("utf-8")
+MAKEFILE = (chapters.ROOT / "Makefile").read_text("utf-8")
+ONE_LINE = " ".join(README.split())
+ROWS = re.findall(r"^\| \[[^]]+\]\((book/\S+\.ipynb)\) \| (.+?) \|$", README, re.MULTILINE)
+NUMBER = re.compile(r"\d+(?: \d{3})*(?:\.\d+)?")
+
+
+def numbers(text: str) -> set[str]:
+    return set(NUMBER.findall(text))
+
+
+def stored(document: str) -> list[str]:
+    """The claims of a chapter, as they are stored."""
+    notebook = json.loads((chapters.ROOT / document).read_text("utf-8"))
+    texts = [
+        "".join(output.get("text", ""))
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+    ]
+    return [line for text in texts for line in text.splitlines() if Claim.parse(line)]
+
+
+def not_measured(document: str, finding: str) -> list[str]:
+    """The clauses whose numbers no single claim of the chapter has."""
+    claims = [numbers(line) for line in stored(document)]
+    clauses = [clause for clause in finding.split(";") if numbers(clause)]
+    return [clause for clause in clauses if not any(numbers(clause) <= one for one in claims)]
+
+
+def confirmed(record: dict[str, dict]) -> str:
+    """What came out on unseen seeds, as README says it."""
+    last = [
+        entry["confirmations"][-1]
+        for claims in record.values()
+        for entry in claims.values()
+        if entry.get("confirmations")
+    ]
+    if not last:
+        return "no claim has been confirmed on unseen seeds."
+    failed = sum(one["held"] < one["runs"] for one in last)
+    return f"{len(last) - failed} of {len(last)} claims held in all of their unseen runs."
+
+
+def test_every_chapter_has_a_finding():
+    notebooks = [str(path.relative_to(chapters.ROOT)) for path in chapters.notebooks()]
+    asks = [one for one in notebooks if "intro" not in one and "reference/" not in one]
+    assert [document for document, _ in ROWS] == asks
+
+
+@pytest.mark.parametrize("document, finding", ROWS)
+def test_a_finding_has_the_numbers_of_a_stored_claim(document, finding):
+    assert numbers(finding), "a finding has a number"
+    assert not not_measured(document, finding)
+
+
+def test_a_number_that_no_claim_has_is_found():
+    document, finding = ROWS[0]
+    wrong = finding.replace(min(numbers(finding)), "9.999")
+    assert not_measured(document, wrong)
+
+
+def test_the_picture_and_the_line_below_it_have_the_numbers_of_the_first_page():
+    (line,) = re.findall(r"\n\*(One unit.+?)\*\n", README, re.DOTALL)
+    assert not not_measured("book/intro.ipynb", " ".join(line.split()))
+    assert preview.measured(preview.TARGET) == preview.first_page()[1], "`make preview` makes it"
+
+
+def test_what_was_confirmed_on_unseen_seeds_is_what_the_record_says():
+    path = chapters.ROOT / "records" / "claims.json"
+    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    assert f"So far: {confirmed(record)}" in ONE_LINE
+
+
+def test_a_claim_that_failed_is_counted():
+    held, failed = ({"confirmations": [{"runs": 20, "held": n}]} for n in (20, 18))
+    record = {"one": {"A.": held, "B.": {"choose": {}}}, "two": {"C.": failed}}
+    assert confirmed(record) == "1 of 2 claims held in all of their unseen runs."
+    assert confirmed({"one": {"B.": {}}}) == "no claim has been confirmed on unseen seeds."
+
+
+def test_every_target_and_every_file_that_it_names_is_there():
+    targets = set(re.findall(r"[`$] ?make ([a-z-]+)", README))
+    assert {"book", "test"} < targets
+    assert targets <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
+        assert (chapters.ROOT / name).exists(), name
+
+
+def test_the_rows_that_it_names_are_measured_and_a_few_percent_from_torch():
+    named = [" ".join(name.split()) for name in re.findall(r"`(our [^`]+compiled)`", ONE_LINE)]
+    results = chapters.ROOT.glob("benchmarks/results/*.json")
+    rows = [row for path in results for row in json.loads(path.read_text("utf-8"))["rows"]]
+    assert named
+    for name in named:
+        medians = [row["median"] for row in rows if row["name"].startswith(name)]
+        assert medians and max(medians) < 1.05, (name, medians)
