@@ -18,7 +18,8 @@ CONFIGURATION = f"""
 import sys
 sys.path.insert(0, {str(EXTENSIONS)!r})
 project, language = "small", "en"
-extensions = ["glossary", "first_use", "sections", "downloads", "stacked", "offline_mathjax", "myst_nb"]
+extensions = ["offline_mathjax", "glossary", "first_use", "sections", "downloads", "stacked"]
+extensions += ["myst_nb"]
 nb_execution_mode = "off"
 nitpicky = True
 myst_enable_extensions = ["dollarmath", "deflist"]
