@@ -73,9 +73,13 @@ def test_what_makes_no_norm_is_refused(norm):
 @pytest.mark.parametrize("width", [6.0, True, "6"])
 def test_a_width_is_a_whole_number(width):
     with pytest.raises(
-        ValueError, match=f"MLP expects a whole number for each width; got {width!r}"
+        ValueError, match=f"^MLP expects a whole number for each width; got {width!r}"
     ):
         MLP((8, width, 2))
+
+
+def test_a_layer_may_have_a_single_unit():
+    assert MLP((1, 1, 1))(torch.zeros(2, 1)).shape == (2, 1)
 
 
 def test_images_are_flattened():

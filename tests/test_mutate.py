@@ -144,3 +144,17 @@ def test_a_mutant_that_ends_as_its_time_does_is_not_killed_but_answered_for(tmp_
         (tmp_path / folder).mkdir()
     mistake = mutate.Known("it", "runtime.py", range(1, 2))
     assert [*mutate.fates([mistake], [tmp_path], mutate.Survey())] == [(mistake, "test_it")]
+
+
+def test_a_line_that_is_executed_at_import_is_shown_to_the_tests_named_after_its_file_too(package):
+    seconds = {"tests/test_one.py::a": 0.1, "tests/test_two.py::b": 0.1, "tests/test_x.py::c": 0.1}
+    survey = mutate.Survey(seconds, {"one.py": {3: ["tests/test_two.py::b"]}})
+    assert survey.asked(on(1)) == ["tests/test_one.py::a", "tests/test_two.py::b"]
+    assert survey.asked(on(3)) == ["tests/test_two.py::b"]
+
+
+def test_tests_are_named_after_a_file_its_folder_or_are_its_examples():
+    tests = ["tests/test_mlp.py::a", "tests/test_models.py::b", "normtutorial/models/mlp.py::c"]
+    others = ["tests/test_mlps.py::d", "normtutorial/mlp.py::e", "tests/test_training.py::f"]
+    assert mutate.named_after("models/mlp.py", tests + others) == set(tests)
+    assert mutate.named_after("training.py", tests + others) == {"tests/test_training.py::f"}

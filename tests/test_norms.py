@@ -1,11 +1,14 @@
 """The registry of normalizations."""
 
 import re
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
+from matplotlib.lines import Line2D
 from torch import nn
 
+from normtutorial import BatchNorm, GroupNorm, LayerNorm, RMSNorm, WeightNormLinear
 from normtutorial.norms import NORMS, ORIGINAL
 
 ALL = [*NORMS.values(), ORIGINAL]
@@ -14,6 +17,33 @@ ALL = [*NORMS.values(), ORIGINAL]
 def test_each_stands_under_its_own_name():
     assert all(norm.name == name for name, norm in NORMS.items())
     assert ORIGINAL.name not in NORMS
+
+
+def test_names_and_labels_are_those_of_the_command_line_and_the_figures():
+    assert {norm.name: norm.label for norm in ALL} == {
+        "none": "no norm", "weight": "weight norm", "batch": "batch norm", "layer": "layer norm",
+        "instance": "instance norm", "group": "group norm", "rms": "RMS norm",
+        "original": "the original",
+    }  # fmt: skip
+
+
+def test_an_entry_makes_what_it_is_called():
+    made = {name: norm.factory(16) for name, norm in NORMS.items() if norm.factory}
+    types = {name: type(layer) for name, layer in made.items() if name != "instance"}
+    assert types == {"batch": BatchNorm, "layer": LayerNorm, "group": GroupNorm, "rms": RMSNorm}
+    assert made["group"].num_groups == 8
+    linear = {name: norm.linear for name, norm in NORMS.items() if norm.linear is not nn.Linear}
+    assert linear == {"weight": WeightNormLinear}
+
+
+def test_an_entry_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        ORIGINAL.color = "#000000"
+
+
+@pytest.mark.parametrize("norm", ALL, ids=lambda norm: norm.name)
+def test_its_marker_and_line_are_some_of_matplotlib_s(norm):
+    Line2D([], [], marker=norm.marker, linestyle=norm.linestyle)
 
 
 @pytest.mark.parametrize("what", ["label", "color", "marker"])

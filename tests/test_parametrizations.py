@@ -285,6 +285,18 @@ def test_a_layer_that_is_not_called_once_is_named(order, match):
     refused(Calls(order), rand(64, 6, shift=1.0), match)
 
 
+def test_a_second_call_is_named_although_its_outputs_do_not_vary():
+    layer = WeightNormLinear(6, 6).double()
+    model = nn.Sequential(layer, nn.Threshold(1e9, 0.0), layer)
+    refused(model, rand(64, 6, shift=1.0), "'0', .* is called more than once")
+
+
+def test_a_layer_that_is_not_called_is_named_although_another_has_its_bias():
+    model = Calls((0, 1))
+    model.layers[2].bias = model.layers[0].bias
+    refused(model, rand(64, 6, shift=1.0), r"'layers\.2', .* is called never")
+
+
 @pytest.mark.parametrize("name", ["weight_g", "weight_v", "bias"])
 def test_a_layer_with_the_parameter_of_another_is_named(name):
     model = Calls((0, 1, 2))

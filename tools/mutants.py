@@ -199,6 +199,8 @@ LIVING = (
     ("layers.py", "momentum = 0.0 if momentum is None", "0.0  ->  1.0",
      "not used where momentum is None"),
     ("layers.py", "divisors = ", "1  ->  2", "a number never divides its predecessor"),
+    ("models/mlp.py", "keepdim=g.ndim > 0", "0  ->  1", "a length of one dim is of no weight"),
+    ("norms.py", ", (0, (", "", "dashes of another length"),
     ("training.py", "batch_size: int = 1000", "1000  ->  1001", "any size gives the same result"),
     ("training.py", "fused=True", "", "the same steps, slower"),
     ("data/files.py", "usedforsecurity=False", "", "matters only where MD5 is forbidden"),

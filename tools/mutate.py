@@ -26,7 +26,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,7 @@ class Survey:
         names = {name for line in mutant.lines for name in lines.get(line, ())}
         if not names:  # executed at import, or by no test
             names = {name for found in lines.values() for name in found}
+            names |= named_after(mutant.file, self.seconds)
         if not names:
             names = set(self.seconds)
         if isinstance(mutant, Known):
@@ -99,6 +100,13 @@ class Survey:
                 break
             chosen.append(name)
         return chosen
+
+
+def named_after(file: str, tests: Iterable[str]) -> set[str]:
+    """Those of the tests that are in a file named after it or its folder, and its examples."""
+    path = Path(file)
+    words = [f"/test_{name}.py" for name in (path.stem, path.parent.name)]
+    return {test for test in tests if any(w in test for w in [*words, f"normtutorial/{path}"])}
 
 
 class Watch:
@@ -279,10 +287,8 @@ def fate(slot: Path, mutant: Mutant | Known, chosen: list[str]) -> str:
             from normtutorial.mistakes import MISTAKES
 
             stack.enter_context(MISTAKES[mutant.name].made())
-        path = Path(mutant.file)
-        words = [f"test_{path.stem}", f"test_{path.parent.name}", f"normtutorial/{path}"]
-        own = [name for name in chosen if any(word in name for word in words)]
-        rest = [name for name in chosen if name not in own]
+        after = named_after(mutant.file, chosen)
+        own, rest = ([name for name in chosen if (name in after) == its] for its in (True, False))
         for tests in own, rest:  # first the tests of the file itself: less to load
             only, where = Only(tests), sorted({name.split("::")[0] for name in tests})
             if tests and (code := pytest(slot, only, ["-x", *where])):

@@ -414,10 +414,6 @@ window.normtutorial ??= {};
       demo(root);
       root.classList.add("demo-live");
     }
-    // What scrolls must be reached by keyboard.
-    for (const figure of document.querySelectorAll(".cell_output figure")) {
-      if (figure.scrollWidth > figure.clientWidth) figure.tabIndex = 0;
-    }
   };
   if (document.readyState === "complete") start();
   else document.addEventListener("DOMContentLoaded", start);

@@ -125,6 +125,8 @@ def test_a_figure_that_is_too_wide_says_so_and_scrolls_by_keyboard(visit):
     figure = page.locator("#fig-signals-forward")
     figure.scroll_into_view_if_needed()
     figure.locator(".scrolls-hint").wait_for()
+    assert figure.get_attribute("tabindex") == "0"  # not every browser lets the Tab key stop here
+    assert figure.get_attribute("aria-label") == "This figure scrolls sideways."
     figure.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('#fig-signals-forward').scrollLeft > 0")
