@@ -68,11 +68,6 @@ def train(args: argparse.Namespace) -> None:
 @contextmanager
 def in_touch(args: argparse.Namespace) -> Iterator[None]:
     """With the other processes that torchrun has started. The first of them speaks for all."""
-    if args.norm == "original":
-        raise CommandError(
-            "--sync cannot share the batches of the original network, whose batch norm is a layer "
-            "of its own. Choose another --norm."
-        )
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise CommandError(
             "--sync expects several processes. Start them with torchrun: "
@@ -128,6 +123,11 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _network(args: argparse.Namespace, device: torch.device) -> nn.Module:
+    if args.sync and args.norm == "original":
+        raise CommandError(
+            "--sync cannot share the batches of the original network, whose batch norm is a layer "
+            "of its own. Choose another --norm."
+        )
     model = build(args.norm, seed=args.seed, device=device)
     if args.sync:
         convert_sync_batchnorm(model)

@@ -110,7 +110,7 @@ class _Joined(Function):
         return grad.narrow(0, ctx.before, ctx.rows), None, None
 
 
-def _added_up(_: None, bucket: Any) -> Any:
+def _added_up(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """Gradients of the shares of one loss add up, where those of several losses are averaged."""
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     return work.get_future().then(lambda future: future.value()[0])

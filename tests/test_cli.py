@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,8 @@ def test_several_processes_are_those_of_torchrun(no_training, monkeypatch, capsy
     assert capsys.readouterr().err.startswith(said)
 
 
-def test_the_original_network_cannot_share_its_batches(no_training, capsys):
+def test_the_original_network_cannot_share_its_batches(no_training, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "in_touch", lambda args: nullcontext())
     assert main(["train", "--norm", "original", "--sync"]) == 1
     assert "--sync cannot share the batches of the original" in capsys.readouterr().err
 
