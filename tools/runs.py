@@ -138,6 +138,6 @@ def of_blocks(chapter: str, blocks: list[int], jobs: int) -> Iterator[tuple[int,
                     "Begin again; what is recorded stays."
                 )
             for source, run in made.items():
-                if run.error:
-                    print(f"BROKEN  {chapter}, block {block}, {source}: {run.error}", flush=True)
+                how = run.error or f"{sum(c.holds for c in run.claims.values())} claims held"
+                print(f"{chapter}, block {block}, {source}: {how}", flush=True)
             yield block, made
