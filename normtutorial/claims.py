@@ -14,6 +14,7 @@ __all__ = ["Claim", "ClaimFailed", "Comparison", "above", "below", "claim"]
 
 MARK = "✓ "
 PLAIN_MARK = "[ok] "  # where the console has no check mark
+HUGE = 2.0**1000
 MEASURED = r"measured (?P<measured>.*?)"
 SEEDS = r"seeds? (?P<seeds>-?\d+ to -?\d+|-?\d+(?:, -?\d+)*)"
 RECORD = r"recorded in (?P<record>[\w.-]+)"
@@ -198,8 +199,8 @@ def _compare(
     if not left.numel():
         raise ValueError(f"{name} expects something to compare; got {a!r} and {b!r}.")
     small, large = (left, right) if name == "below" else (right, left)
-    small, large = (side.clamp(-1e300, 1e300) for side in (small, large))  # of infinities
-    scale = torch.maximum(small.abs(), large.abs()).clamp_min(1e-300)
+    small, large = (side.clamp(-HUGE, HUGE) for side in (small, large))  # so none is infinite
+    scale = torch.maximum(small.abs(), large.abs()).clamp_min(1 / HUGE)  # so none is zero
     margin = ((large - small) / scale).min().item()
     return Comparison(bool(order(left, right).all()), -torch.inf if margin != margin else margin)
 

@@ -63,10 +63,16 @@ def test_what_a_claim_depends_on_makes_it_another_one(old, new):
         ("other = 2", "lengths = [len(runs) for runs in [[1]]]"),
         ("def train", "def unused():\n    pass\n\ndef train"),
         ("import torch\n", "import torch\nimport json\n"),
+        ("other < 3)", "other < 3)\nruns.append(5)"),
     ],
 )
 def test_all_else_may_change(old, new):
     assert not changed(old, new)
+
+
+def test_the_call_of_a_function_counts_that_changes_what_is_needed():
+    cells = ["runs = []\ndef note():\n    runs.append(1)", 'note()\nclaim("A.", len(runs) < 3)']
+    assert changed("note()\nclaim", "claim", cells)
 
 
 def test_a_sentence_is_part_of_its_claim():

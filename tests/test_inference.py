@@ -130,6 +130,7 @@ def test_what_is_no_chance_is_refused(p):
 def test_a_smaller_effect_needs_more_seeds_and_images():
     assert [seeds_needed(effect, 1) for effect in (2, 1, 0.5)] == [5, 10, 34]  # as in any table
     assert images_needed(0.001, 0.025) == pytest.approx(4 * images_needed(0.002, 0.025), rel=0.01)
+    assert images_needed(0.1, 0.1) == 77  # (1.96 √0.1 + 0.8416 √(0.1 - 0.1²))² / 0.1²
     assert seeds_needed(1, 1, power=0.9) > seeds_needed(1, 1)
     assert images_needed(0.01, 0.1, power=0.9) > images_needed(0.01, 0.1)
 

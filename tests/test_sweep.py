@@ -149,7 +149,8 @@ class Book:
         now = {s: known for s, (known, _) in identity.stored("one").items()}
         return Run({
             sentence: Made(now[sentence], "measured", job.block not in failing(condition),
-                           f"at {job.block}", 0.5 if job.source == "mnist" else 0.25, True)
+                           f"at {job.block}", 0.5 if job.source == "mnist" else 0.25,
+                           condition != "x < 100" or job.block == 100)
             for sentence, (condition, _) in self.conditions.items()
         }, None)  # fmt: skip
 
@@ -264,6 +265,14 @@ def test_what_reads_a_record_without_seeds_is_checked_by_what_makes_the_record(b
         ["one", "1 checked by their record"],
         ["all", "1 checked by their record"],
     ]
+
+
+def test_a_study_is_asked_at_the_block_that_it_has_recorded(book):
+    book.states(A=("x < 100", "1"), B=("x < 1", "1"))
+    record = {}
+    sweep.confirm(record, "one", 1)
+    assert held(record, "A") == [(100, 10, 2, 2)]
+    assert held(record, "B") == [(100, 10, 20, 20)]
 
 
 def test_code_that_changes_during_a_run_ends_it(book):

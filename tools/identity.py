@@ -161,10 +161,12 @@ def identity(cells: list[str], number: int, sentence: str) -> str:
         for name in Names.of(n).bound
     }
     found = [Names.of(node) for node in before]
-    touched = [
-        names.bound | (names.changed - imported) | (_told(node) & imported)
-        for node, names in zip(before, found, strict=True)
-    ]
+    touched, effects = [], dict[str, set[str]]()  # what a function changes, who uses it may change
+    for node, names in zip(before, found, strict=True):
+        changed = names.changed.union(*(effects.get(name, set()) for name in names.used)) - imported
+        if isinstance(node, ast.FunctionDef):
+            effects[node.name] = changed
+        touched.append(names.bound | changed | (_told(node) & imported))
     condition = [essence(node) for node in makers]
     needed = set(Names.of(*condition).used)
     chosen: set[int] = set()
@@ -172,8 +174,6 @@ def identity(cells: list[str], number: int, sentence: str) -> str:
         chosen |= fresh
         for i in fresh:
             needed |= found[i].used
-            if isinstance(before[i], ast.FunctionDef):  # what calls it may change what it changes
-                needed |= found[i].bound
     settings = [before[i] for i in sorted(chosen) if before[i] not in makers]
     text = "\n".join([sentence, *map(ast.unparse, [*condition, *settings])])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
