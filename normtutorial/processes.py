@@ -132,17 +132,19 @@ def run_processes(
         timeout: after so many seconds all are ended.
 
     Returns:
-        What the function returned, process by process.
+        What the function returned, process by process: ``[0, 1]`` if it is
+        ``torch.distributed.get_rank`` in two of them.
 
     Raises:
         ValueError: a function that the processes could not import, or a number out of bounds.
-        RuntimeError: one of them raised an error or ended. It is named, with what it said, and the
-            others are ended.
+        RuntimeError: one of them raised an error, ended before it had returned, or ended with an
+            exit code other than 0. It is named, with what it said, and the others are ended.
         TimeoutError: not all of them had returned in time.
 
     Example:
-        >>> run_processes(torch.distributed.get_rank, 2)
-        [0, 1]
+        >>> run_processes(lambda: torch.distributed.get_rank(), 2)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: run_processes expects a function that other processes can import; got <lambda>...
     """
     ranks = whole("run_processes", "ranks", ranks)
     timeout = positive("run_processes", "timeout", timeout)
@@ -150,8 +152,10 @@ def run_processes(
     with tempfile.TemporaryDirectory(prefix="normtutorial-") as name:
         folder = Path(name)
         (folder / "call").write_bytes(pickle.dumps((*call, timeout)))
-        processes = [_start(folder, rank, ranks) for rank in range(ranks)]
+        processes: list[subprocess.Popen] = []
         try:
+            for rank in range(ranks):
+                processes.append(_start(folder, rank, ranks))
             _wait(processes, folder, timeout)
         finally:
             for process in processes:
@@ -219,30 +223,30 @@ def _read(path: Path) -> Any:
 
 
 def _wait(processes: list[subprocess.Popen], folder: Path, timeout: float) -> None:
-    """Until all have returned; or until the first has not, which is said."""
-    end = time.monotonic() + timeout
-    while any(process.poll() is None for process in processes):
-        if any(process.poll() for process in processes):
-            break
-        if time.monotonic() > end:
-            late = [str(rank) for rank, process in enumerate(processes) if process.poll() is None]
+    """Until all have ended well; or until one has not, which is said."""
+    end, running = time.monotonic() + timeout, True
+    while running:
+        codes = [process.poll() for process in processes]
+        failed = [
+            rank for rank, code in enumerate(codes)
+            if code or code == 0 and not (folder / f"result-{rank}").exists()
+        ]  # fmt: skip
+        if failed:
+            raise RuntimeError(_fault(processes, folder, failed))
+        running = None in codes
+        if running and time.monotonic() > end:
+            late = [str(rank) for rank, code in enumerate(codes) if code is None]
             raise TimeoutError(
                 f"run_processes waited {timeout:g} s for process {', '.join(late)} of "
                 f"{len(processes)}. It hangs, or needs a longer timeout."
             )
         time.sleep(0.01)
-    ended = [
-        rank for rank in range(len(processes))
-        if processes[rank].poll() is not None and not (folder / f"result-{rank}").exists()
-    ]  # fmt: skip
-    if ended:
-        raise RuntimeError(_fault(processes, folder, ended))
 
 
-def _fault(processes: list[subprocess.Popen], folder: Path, ended: list[int]) -> str:
+def _fault(processes: list[subprocess.Popen], folder: Path, failed: list[int]) -> str:
     """What happened to the first that failed: one that had no time for a word, or the earliest."""
     faults = {}
-    for rank in ended:
+    for rank in failed:
         path = folder / f"error-{rank}"
         word, moment = _read(path) if path.exists() else ("", 0.0)
         faults[rank] = moment, word or f"it ended with exit code {processes[rank].returncode}"

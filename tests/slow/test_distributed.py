@@ -145,23 +145,37 @@ def test_an_error_of_one_is_raised_with_its_traceback(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("code", [0, 3])
-def test_one_that_ends_without_a_word_is_named(code):
+@pytest.mark.parametrize("function, ranks, code", [(shares.exits, 2, 0), (shares.returns, 1, 3)])
+def test_one_that_ends_before_it_returned_or_with_an_exit_code_is_named(function, ranks, code):
     with pytest.raises(RuntimeError, match=f"^Process 0 of .*: it ended with exit code {code}$"):
-        run_processes(shares.exits, 1, code)
+        run_processes(function, ranks, code)
 
 
-def test_all_are_ended_after_the_timeout(monkeypatch):
-    started = []
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that were started; no third one can be."""
+    found = []
 
     class Noted(subprocess.Popen):
         def __init__(self, *args, **options):
+            if len(found) == 2:
+                raise OSError("no more processes")
             super().__init__(*args, **options)
-            started.append(self)
+            found.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Noted)
+    return found
+
+
+def test_all_are_ended_after_the_timeout(started):
     with pytest.raises(TimeoutError, match=r"waited 1 s for process 0, 1 of 2\. It hangs"):
         run_processes(time.sleep, 2, 600, timeout=1)
+    assert [process.returncode for process in started] == [-signal.SIGKILL] * 2
+
+
+def test_all_are_ended_if_one_cannot_be_started(started):
+    with pytest.raises(OSError, match="no more processes"):
+        run_processes(time.sleep, 3, 600)
     assert [process.returncode for process in started] == [-signal.SIGKILL] * 2
 
 
