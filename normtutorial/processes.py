@@ -144,7 +144,7 @@ def run_processes(
     Example:
         >>> run_processes(lambda: torch.distributed.get_rank(), 2)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: run_processes expects a function that other processes can import; got <lambda>...
+        ValueError: run_processes expects a function that other processes can import; ...
     """
     ranks = whole("run_processes", "ranks", ranks)
     timeout = positive("run_processes", "timeout", timeout)
@@ -229,7 +229,7 @@ def _wait(processes: list[subprocess.Popen], folder: Path, timeout: float) -> No
         codes = [process.poll() for process in processes]
         failed = [
             rank for rank, code in enumerate(codes)
-            if code or code == 0 and not (folder / f"result-{rank}").exists()
+            if code or (code == 0 and not (folder / f"result-{rank}").exists())
         ]  # fmt: skip
         if failed:
             raise RuntimeError(_fault(processes, folder, failed))
