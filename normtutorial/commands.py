@@ -10,18 +10,21 @@ import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from . import __version__
-from .data import DataError, cache_dir, digits, locate, synthetic
+from .data import DataError, ImageData, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
 from .distributed import convert_sync_batchnorm
 from .processes import SplitBatches
@@ -40,6 +43,9 @@ class CommandError(Exception):
     """What was asked for could not be done; the message says why."""
 
 
+ERRORS = (DataError, CommandError, OSError, ValueError)  # what they say is enough
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the command that was asked for, and return its exit code."""
     commands = {"train": train, "compare": compare_norms, "data": show_data}
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         with warnings.catch_warnings(), threads(n) if n else nullcontext():
             warnings.showwarning = _say
             commands[args.name](args)
-    except (DataError, CommandError, OSError, ValueError) as error:
+    except ERRORS as error:
         _say(error)
         return 1
     return 0
@@ -60,40 +66,74 @@ def _say(message: object, *_: Any, **__: Any) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train one network and print a line per epoch."""
-    check_writable(args.json)
     with in_touch(args) if args.sync else nullcontext():
-        _train(args)
+        get = partial(_data, args)
+        _train(args, alike(get) if args.sync else get())
 
 
 @contextmanager
 def in_touch(args: argparse.Namespace) -> Iterator[None]:
-    """With the other processes that torchrun has started. The first of them speaks for all."""
+    """With the other processes that torchrun has started. The first of them speaks and writes for
+    all; an error is said once, by the first that meets it."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         raise CommandError(
             "--sync expects several processes. Start them with torchrun: "
             "torchrun --nproc-per-node 2 -m normtutorial train --sync"
         )
-    dist.init_process_group("gloo")
+    store, rank, world = next(rendezvous("env://"))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
     try:
-        if dist.get_rank() == 0:
+        if rank == 0:
             yield
             return
         args.json, warnings.showwarning = None, lambda *_, **__: None
         with redirect_stdout(io.StringIO()):
-            try:
-                yield
-            except CommandError as error:
-                if error.__cause__ is None:  # the first says the same
-                    raise SystemExit(1) from None
-                raise
+            yield
+    except ERRORS as error:
+        if store.add(f"said: {error}", 1) > 1:
+            raise SystemExit(1) from None
+        raise
     finally:
         dist.destroy_process_group()
 
 
-def _train(args: argparse.Namespace) -> None:
-    from tqdm import tqdm  # its write() keeps clear of the bar
+def alike(get: Callable[[], ImageData]) -> ImageData:
+    """What ``get`` gives, if it gives the same in all processes; else all raise the same error."""
+    try:
+        data, word = get(), ""
+        here = data.to("cpu")
+        tensors = here.train_images, here.train_labels, here.test_images, here.test_labels
+        sums = [crc32(tensor.contiguous().numpy().data) for tensor in tensors]
+        about = f"{here}, checksum {crc32(repr(sums).encode()):08x}"
+    except ERRORS as error:
+        word, about = str(error), ""
+    everywhere: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everywhere, (word, about))
+    for rank, (word, _) in enumerate(everywhere):
+        if word:
+            raise CommandError(f"process {rank}: {word}" if rank else word)
+    for rank, (_, there) in enumerate(everywhere):
+        if there != everywhere[0][1]:
+            raise CommandError(
+                f"--sync expects the same images in all processes; got {everywhere[0][1]} in "
+                f"process 0, {there} in process {rank}. Name them by --source and --root."
+            )
+    return data
 
-    data = digits(args.source, args.root)
+
+def _data(args: argparse.Namespace) -> ImageData:
+    """The images, if the rest of what was asked for can be done."""
+    check_writable(args.json)
+    if args.sync and args.norm == "original":
+        raise CommandError(
+            "--sync cannot share the batches of the original network, whose batch norm is a layer "
+            "of its own. Choose another --norm."
+        )
+    return digits(args.source, args.root)
+
+
+def _train(args: argparse.Namespace, data: ImageData) -> None:
+    from tqdm import tqdm  # its write() keeps clear of the bar
 
     def report(history: History) -> None:
         accuracy = history.test_accuracy[-1]
@@ -123,11 +163,6 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _network(args: argparse.Namespace, device: torch.device) -> nn.Module:
-    if args.sync and args.norm == "original":
-        raise CommandError(
-            "--sync cannot share the batches of the original network, whose batch norm is a layer "
-            "of its own. Choose another --norm."
-        )
     model = build(args.norm, seed=args.seed, device=device)
     if args.sync:
         convert_sync_batchnorm(model)

@@ -228,6 +228,7 @@ def test_several_processes_are_those_of_torchrun(no_training, monkeypatch, capsy
 
 def test_the_original_network_cannot_share_its_batches(no_training, monkeypatch, capsys):
     monkeypatch.setattr(commands, "in_touch", lambda args: nullcontext())
+    monkeypatch.setattr(commands, "alike", lambda get: get())
     assert main(["train", "--norm", "original", "--sync"]) == 1
     assert "--sync cannot share the batches of the original" in capsys.readouterr().err
 

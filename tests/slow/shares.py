@@ -5,10 +5,12 @@ process that has the whole batch.
 """
 
 import atexit
+import io
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -16,8 +18,9 @@ from torch import fx, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
-from normtutorial import BatchNorm, ImageData, SyncBatchNorm, convert_sync_batchnorm, fit
+from normtutorial import BatchNorm, ImageData, SyncBatchNorm, commands, convert_sync_batchnorm, fit
 from normtutorial import functional as NF
+from normtutorial.cli import main
 from normtutorial.distributed import Share
 from normtutorial.processes import SplitBatches
 
@@ -343,10 +346,77 @@ def silence():
     return words
 
 
-def faults():
+def noise(seed=0, rows=40, source="noise"):
+    images = torch.rand(rows, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+    labels = torch.arange(rows) % 10
+    return ImageData(images[:-10], labels[:-10], images[-10:], labels[-10:], source)
+
+
+def absent():
+    raise commands.DataError("no images here")
+
+
+def command_lines(folder):
+    """What ``train --sync`` ends with in each process, says, and how many files it writes."""
+    rank, found = dist.get_rank(), {}
+    for name, digits, *argv in (
+        ("same", noise, "--json", f"{folder}/run.json"),
+        ("pixels", lambda: noise(seed=rank)),
+        ("number", lambda: noise(rows=40 + rank)),
+        ("source", lambda: noise(source=("noise", "hum")[rank])),
+        ("absent", absent),
+        ("absent in one", absent if rank else noise),
+        ("original", noise, "--norm", "original"),
+        ("no such folder", noise, "--json", f"{folder}/absent/run.json"),
+        ("diverged", noise, "--lr", "1e30"),
+    ):  # fmt: skip
+        out, err, written = io.StringIO(), io.StringIO(), []
+        with (
+            as_by_torchrun(),
+            mock.patch.object(commands, "digits", lambda *_, get=digits: get()),
+            mock.patch.object(commands, "atomic_write", lambda *of, to=written: to.append(of)),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                code: int | str | None = main(
+                    ["train", "--sync", "--norm", "batch", "--epochs", "2", *argv]
+                )
+            except SystemExit as ended:
+                code = ended.code
+        found[name] = code, out.getvalue(), err.getvalue(), len(written)
+    return found
+
+
+@contextmanager
+def as_by_torchrun():
+    """With a store and an environment such as torchrun makes, in the process group there is."""
+    port = [0]
+    if dist.get_rank() == 0:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        port = [store.port]
+    dist.broadcast_object_list(port)
+    made = {
+        "RANK": dist.get_rank(),
+        "WORLD_SIZE": dist.get_world_size(),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port[0],
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+    }
+    with (
+        mock.patch.dict(os.environ, {name: str(value) for name, value in made.items()}),
+        mock.patch.object(dist, "init_process_group"),
+        mock.patch.object(dist, "destroy_process_group"),
+    ):
+        yield
+    dist.barrier()  # until then the store is there
+
+
+def faults(folder):
     """Then process 1 has come to its end, and process 0 goes on."""
     torch.set_num_threads(1)
     found = {case.__name__: case() for case in (disagreements, nan_in_one, other_ndim, silence)}
+    found["command_lines"] = command_lines(folder)
     if dist.get_rank() == 0:
         words = []
         with told(words):

@@ -84,8 +84,8 @@ def test_graphs_are_right_or_refused_in_a_sentence(seen):
 
 
 @pytest.fixture(scope="module")
-def faults():
-    return run_processes(shares.faults, 2, timeout=120)
+def faults(tmp_path_factory):
+    return run_processes(shares.faults, 2, str(tmp_path_factory.mktemp("faults")), timeout=120)
 
 
 def test_what_differs_is_said_in_every_process_and_at_once(faults):
@@ -126,6 +126,42 @@ def test_who_waits_for_one_that_has_ended_says_so_at_once(faults):
     ((said, after),) = faults[0]["ended"]
     assert said.startswith("RuntimeError: SyncBatchNorm(4) in process 0 got no answer")
     assert after < 60  # and not the timeout, 120
+
+
+# The command line, in those two processes
+
+
+def test_the_first_speaks_and_writes_for_all(faults):
+    first, second = (of_process["command_lines"]["same"] for of_process in faults)
+    assert first[0] == second[0] == 0 and first[2] == second[2] == ""
+    assert first[1].startswith("epoch : 1, test acc : ") and second[1] == ""
+    assert (first[3], second[3]) == (1, 0)  # files
+
+
+@pytest.mark.parametrize(
+    "case, words",
+    [
+        (
+            "pixels",
+            "--sync expects the same images in all processes; got ImageData(noise: 30 training and "
+            "10 test images of shape (1, 28, 28) on cpu), checksum ",
+        ),
+        ("number", "(noise: 31 training and 10 test images of shape (1, 28, 28) on cpu)"),
+        ("source", "(hum: 30 training and 10 test images of shape (1, 28, 28) on cpu)"),
+        ("absent", "normtutorial: no images here"),
+        ("absent in one", "normtutorial: process 1: no images here"),
+        ("original", "--sync cannot share the batches of the original network"),
+        ("no such folder", "absent/run.json cannot be written (No such file or directory)"),
+        ("diverged", "it diverged: the loss of step "),
+    ],
+)
+def test_an_error_ends_all_in_one_sentence_that_is_said_once(faults, case, words):
+    ends = [of_process["command_lines"][case] for of_process in faults]
+    assert [code for code, *_ in ends] == [1, 1]
+    assert sorted(err.count("\n") for _, _, err, _ in ends) == [0, 1]
+    assert words in "".join(err for _, _, err, _ in ends)
+    if case != "diverged":
+        assert [out for _, out, *_ in ends] == ["", ""]  # before an epoch
 
 
 # run_processes itself
