@@ -59,11 +59,20 @@ class SyncBatchNorm(BatchNorm):
 
     Raises:
         ValueError: as batch norm, of the whole batch. In all processes at once, and before a
-            statistic is sent: channels or dtypes that differ, or layers with a name that differ.
-            When it is exported in training mode within a process group.
+            statistic is sent: channels or dtypes that differ, layers with a name that differ, or
+            what is no dense tensor in one of them. When it is exported in training mode within a
+            process group.
         RuntimeError: the others do not answer: at once, if one of them has ended; after the
-            timeout of the process group (by default half an hour) if one hangs, is in eval mode or
-            does not call backward. So with gloo; with NCCL torch may end the process instead.
+            timeout of the process group (by default half an hour) if one hangs, is in eval mode,
+            or does not go back to the input. So with gloo, as long as they send nothing else
+            meanwhile; with NCCL torch may end the process instead. Also in ``torch.vmap``.
+        NotImplementedError: in forward mode.
+
+    A process that is in eval mode under DistributedDataParallel does send something else, its
+    gradients. Where these meet a message of a layer, and are longer or shorter, gloo ends a
+    process, and Python has no word in it. With a ``process_group`` of their own, made by
+    ``torch.distributed.new_group``, the layers' messages meet no others, and the RuntimeError
+    comes.
 
     NaN in one share is no error: it is NaN in all, as in the whole batch. A :math:`*` of another
     number of dimensions is none either.
@@ -190,12 +199,16 @@ class Share:
     def __init__(self, layer: str, process_group: Any, x: Tensor, num_features: int) -> None:
         self.layer, self.process_group = layer, process_group
         self.rank, self.world = dist.get_rank(process_group), dist.get_world_size(process_group)
-        channels = x.shape[1] if not x.is_nested and x.ndim > 1 else -1
+        dense = isinstance(x, Tensor) and x.layout is torch.strided and not x.is_meta
+        channels = x.shape[1] if dense and not x.is_nested and x.ndim > 1 else -1
         count = x.numel() // channels if channels > 0 else 0
-        dtype = DTYPES.index(x.dtype) if x.dtype in DTYPES else -1
+        dtype = DTYPES.index(x.dtype) if dense and x.dtype in DTYPES else -1
         about = channels, dtype, num_features, crc32(layer.encode()), count
-        (table,) = self.gather(torch.tensor(about, device=x.device))
-        check_channels(x, layer, num_features)  # not before: the others would wait
+        (table,) = self.gather(torch.tensor(about, device=x.device if dense else "cpu"))
+        if not dense:  # not said before: the others would wait
+            kind = f"one of {x.layout} on {x.device}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{layer} expects a dense tensor with values; got {kind}.")
+        check_channels(x, layer, num_features)
         self.counts = table[:, -1].cpu()
         self._check_that_all_agree(table[:, :-1].tolist())
 

@@ -49,7 +49,7 @@ class _AllSum(Function):
         except RuntimeError as error:
             raise RuntimeError(
                 f"{who} in process {dist.get_rank()} got no answer from the others. One of them "
-                f"may have ended, hang, be in eval mode or not have called backward; what it said "
+                f"may have ended, hang, be in eval mode or not go back to the input; what it said "
                 f"last may tell. ({str(error).splitlines()[0]})"
             ) from error
         return x

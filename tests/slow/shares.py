@@ -278,7 +278,7 @@ def told(words):
     start = time.monotonic()
     try:
         yield
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:  # also NotImplementedError
         words.append((f"{type(error).__name__}: {error}", time.monotonic() - start))
     else:
         words.append(("", time.monotonic() - start))
@@ -295,6 +295,9 @@ def disagreements():
         (SyncBatchNorm(4), x if first else torch.randn(3)),
         (SyncBatchNorm(4), x if first else x.double()),
         (SyncBatchNorm(4), x if first else x.int()),
+        (SyncBatchNorm(4), x if first else None),
+        (SyncBatchNorm(4), x if first else x.to_sparse()),
+        (SyncBatchNorm(4), x if first else x.to("meta")),
         (named("norm1" if first else "norm2"), x),
         (SyncBatchNorm(4), torch.randn(1 - rank, 4)),
     ):
@@ -329,7 +332,7 @@ def other_ndim():
 def silence():
     """What process 0 says when process 1 does not take part, each in a group that waits for 3 s."""
     words = []
-    for fault in "hangs", "eval", "no backward":
+    for fault in "hangs", "eval", "no backward", "no gradient":
         group = dist.new_group(timeout=timedelta(seconds=3))
         layer = named("norm")
         layer.process_group = group
@@ -339,10 +342,39 @@ def silence():
             if faulty == "hangs":
                 time.sleep(4)
             else:
-                y = layer(torch.randn(3, 4, requires_grad=True))
+                y = layer(torch.randn(3, 4, requires_grad=faulty != "no gradient"))
                 if faulty != "no backward":
                     y.sum().backward()
         dist.barrier()
+    return words
+
+
+def eval_under_ddp(layers=None, gradients=None):
+    """What both say when process 1 is in eval mode, if Python has a word in it."""
+    words = []
+    model = convert_sync_batchnorm(network(), layers)
+    ddp = DistributedDataParallel(model, process_group=gradients)
+    ddp.train(dist.get_rank() == 0)
+    with told(words):
+        ddp(randn(3, 8)).sum().backward()
+    return words
+
+
+def eval_with_a_group_of_its_own():
+    groups = [dist.new_group(timeout=timedelta(seconds=3)) for _ in range(2)]
+    words = eval_under_ddp(*groups)
+    dist.barrier()
+    return words
+
+
+def transforms():
+    """What torch.vmap and forward mode say."""
+    x, words = torch.randn(2, 3, 4), []
+    layer = SyncBatchNorm(4, track_running_stats=False)
+    with told(words):
+        torch.vmap(layer)(x)
+    with told(words):
+        torch.func.jvp(layer, (x[0],), (x[1],))
     return words
 
 
@@ -415,7 +447,10 @@ def as_by_torchrun():
 def faults(folder):
     """Then process 1 has come to its end, and process 0 goes on."""
     torch.set_num_threads(1)
-    found = {case.__name__: case() for case in (disagreements, nan_in_one, other_ndim, silence)}
+    cases = (
+        disagreements, nan_in_one, other_ndim, silence, eval_with_a_group_of_its_own, transforms,
+    )  # fmt: skip
+    found = {case.__name__: case() for case in cases}
     found["command_lines"] = command_lines(folder)
     if dist.get_rank() == 0:
         words = []

@@ -95,6 +95,9 @@ def test_what_differs_is_said_in_every_process_and_at_once(faults):
         ("expects input (N, 4, ...)", "what is no input in process 1"),
         ("4 channels of torch.float64 in process 1", "4 channels of torch.float64 in process 1"),
         ("expects floating-point input; got torch.int32", "what is no input in process 1"),
+        ("dense tensor with values; got NoneType", "what is no input in process 1"),
+        ("values; got one of torch.sparse_coo on cpu", "what is no input in process 1"),
+        ("values; got one of torch.strided on meta", "what is no input in process 1"),
         ("SyncBatchNorm(4) 'norm2' expects", "another layer in process 1"),
         ("shape (0, 4) and no other value", "shape (1, 4) and no other value"),
     )
@@ -119,7 +122,22 @@ def test_who_waits_in_vain_names_the_layer_after_the_timeout(faults):
     for said, after in faults[0]["silence"]:
         assert said.startswith("RuntimeError: SyncBatchNorm(4) 'norm' in process 0 got no answer")
         assert 2.9 < after < 30
-    assert [said for said, _ in faults[1]["silence"]] == [""] * 3
+    assert [said for said, _ in faults[1]["silence"]] == [""] * 4
+
+
+def test_eval_in_one_under_ddp_ends_a_process_but_with_a_group_of_its_own(faults):
+    ((said, after),) = faults[0]["eval_with_a_group_of_its_own"]
+    assert said.startswith("RuntimeError: SyncBatchNorm(")
+    assert "process 0 got no answer" in said and 2.9 < after < 30
+    with pytest.raises(RuntimeError, match=f"it ended with exit code {-signal.SIGABRT}"):
+        run_processes(shares.eval_under_ddp, 2)
+
+
+def test_torch_vmap_and_forward_mode_are_refused(faults):
+    for of_process in faults:
+        vmap, forward_mode = (said for said, _ in of_process["transforms"])
+        assert vmap.startswith("RuntimeError: You tried to vmap over")
+        assert forward_mode.startswith("NotImplementedError: ")
 
 
 def test_who_waits_for_one_that_has_ended_says_so_at_once(faults):
