@@ -361,7 +361,9 @@ def eval_under_ddp(layers=None, gradients=None):
 
 
 def eval_with_a_group_of_its_own():
-    groups = [dist.new_group(timeout=timedelta(seconds=3)) for _ in range(2)]
+    """The gradients' group has more time, since the two start DistributedDataParallel in it."""
+    groups = [dist.new_group(timeout=timedelta(seconds=seconds)) for seconds in (3, 10)]
+    dist.barrier()
     words = eval_under_ddp(*groups)
     dist.barrier()
     return words
