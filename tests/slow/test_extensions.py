@@ -465,11 +465,13 @@ def test_what_makes_a_figure_is_folded_under_it(monkeypatch, before, order):
     from folds import name_folds
 
     page = new_document("")
-    page += nodes.section("", *([before] if before else []))
-    page[0] += folded("plt.show()", ["hide-input"], figure=True)
+    section = nodes.section("", *([before] if before else []))
+    page += section
+    section += folded("plt.show()", ["hide-input"], figure=True)
     name_folds(None, page)
-    assert [cell.astext().strip() for cell in page[0]] == order
-    drawing, figure = page[0][-1], page[0][order.index("")]
+    assert [cell.astext().strip() for cell in section] == order
+    drawing, figure = section.children[-1], section.children[order.index("")]
+    assert isinstance(drawing, nodes.container) and isinstance(figure, nodes.container)
     assert (drawing["prompt_show"], drawing["hide_mode"]) == ("the drawing", "input")
     assert figure.next_node(nodes.image) and not figure.get("hide_mode")
 
