@@ -5,6 +5,7 @@ import pytest
 
 import page_rules
 import visible
+from normtutorial.claims import Claim
 
 CLAIM = 'claim("They agree.", worst < 1)'
 
@@ -20,6 +21,11 @@ CLAIM = 'claim("They agree.", worst < 1)'
         (f"worst += f(x)\n{CLAIM}", "worst += f(x)", CLAIM),
         (f"x.worst = f(x)\n{CLAIM}", "x.worst = f(x)", CLAIM),
         (f"worst, y = f(x)\n{CLAIM}", "worst, y = f(x)", CLAIM),
+        (f"worst = fit(x)\n{CLAIM}", "worst = fit(x)", CLAIM),
+        (f"worst = max(train(s) for s in y)\n{CLAIM}", "worst = max(train(s) for s in y)", CLAIM),
+        (f"worst = f(build('none'))\n{CLAIM}", "worst = f(build('none'))", CLAIM),
+        (f"worst = y.sum().backward()\n{CLAIM}", "worst = y.sum().backward()", CLAIM),
+        (f"worst = y.fit + build\n{CLAIM}", "", f"worst = y.fit + build\n{CLAIM}"),
         (f"y = f(x)\n\n# why\nworst = y\n{CLAIM}", "y = f(x)", f"# why\nworst = y\n{CLAIM}"),
         (f"y = 1\nfor worst in y:\n    {CLAIM}\nz = 2", "y = 1", None),
     ],
@@ -73,6 +79,24 @@ def test_a_chapter_is_measured_by_what_stands_open(tmp_path):
     page = page_rules.measure(path)
     assert page == page_rules.Page(columns=5, longest=3, median=2, words=12, lines=4)
     assert page.missed() == {"words"}
+
+
+@pytest.mark.parametrize(
+    "tag, columns",
+    [("nbval-ignore-output", 81), ("hide-input", 81), ("hide-output", 5), ("hide-cell", 1)],
+)
+def test_what_was_printed_is_measured_too_where_it_is_seen_but_no_claim(tmp_path, tag, columns):
+    claim = Claim("A claim is set in the type of the text, so that it may be " + "long " * 20)
+    text = "o" * 81 + f"\nshort\n{claim}\n"
+    cells = [nbformat.v4.new_code_cell(source) for source in ("x", "y = 2")]
+    cells[1].metadata["tags"] = [tag]
+    cells[1].outputs = [
+        nbformat.v4.new_output("stream", name=name, text=more + text)
+        for name, more in (("stdout", ""), ("stderr", "ooo"))
+    ]
+    path = tmp_path / "a.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    assert page_rules.measure(path).columns == columns
 
 
 @pytest.mark.parametrize(

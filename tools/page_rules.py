@@ -1,6 +1,7 @@
 """Print how chapters keep to the rules of the page: ``make rules``, or ``CHAPTER=`` for one.
 
-The rules are about what a reader sees without opening a fold (``tools/visible.py``).
+The rules are about what a reader sees without opening a fold (``tools/visible.py``): the code, the
+prose, and in columns also what was printed.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import nbformat
 
 import chapters
-from visible import visible
+from visible import printed, visible
 
 COLUMNS = 76
 LINES = 15
@@ -27,8 +28,8 @@ INLINE = re.compile(r"\$[^$]+\$")  # a formula in a sentence is read as a word
 
 
 class Page(NamedTuple):
-    """The figures of a chapter: its longest line in columns, its longest cell and the median in
-    lines, its words of prose and its lines of code."""
+    """The figures of a chapter: its longest line in columns, of code or printed, its longest cell
+    and the median in lines, its words of prose and its lines of code."""
 
     columns: int
     longest: int
@@ -65,10 +66,11 @@ def words(markdown: str) -> int:
 def measure(path: Path) -> Page:
     """The figures of a chapter."""
     cells = nbformat.read(path, as_version=4).cells
-    code = [visible(cell).splitlines() for cell in cells if cell.cell_type == "code"]
-    seen = [lines for lines in code if lines]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    seen = [lines for cell in code if (lines := visible(cell).splitlines())]
+    outputs = [printed(cell) for cell in code]
     return Page(
-        columns=max((len(line) for lines in seen for line in lines), default=0),
+        columns=max((len(line) for lines in seen + outputs for line in lines), default=0),
         longest=max(map(len, seen), default=0),
         median=median(map(len, seen)) if seen else 0,
         words=sum(words(cell.source) for cell in cells if cell.cell_type == "markdown"),

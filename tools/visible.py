@@ -2,14 +2,18 @@
 
 A cell whose tag is ``hide-input`` or ``hide-cell`` is folded. So is the check of a claim: it begins
 at the first ``claim`` of the cell, or above it at the assignments that only name the figures which
-``claim`` is given. What stands before the check teaches, and is seen.
+``claim`` is given. What stands before the check teaches, and is seen; so does what makes, trains
+or differentiates a network, whatever name it gives to the result.
 """
 
 import ast
 
 import nbformat
 
+from normtutorial.claims import Claim
+
 HIDDEN = {"hide-input", "hide-cell"}
+RUNS = {"backward", "build", "fit", "train"}  # calls that are no mere figure of what is there
 
 
 def makes_claim(statement: ast.stmt) -> bool:
@@ -21,6 +25,12 @@ def called(node: ast.AST) -> str | None:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
 
 
+def runs_something(statement: ast.stmt) -> bool:
+    """Whether a statement calls one of ``RUNS``, as a function or as a method."""
+    calls = [node.func for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return any(getattr(one, "id", getattr(one, "attr", None)) in RUNS for one in calls)
+
+
 def given_to_claims(body: list[ast.stmt]) -> set[str]:
     """The names that the calls of ``claim`` read."""
     calls = [node for statement in body for node in ast.walk(statement) if called(node) == "claim"]
@@ -28,8 +38,8 @@ def given_to_claims(body: list[ast.stmt]) -> set[str]:
 
 
 def named_by(statement: ast.stmt) -> set[str]:
-    """The names that an assignment gives; nothing for any other statement."""
-    if not isinstance(statement, ast.Assign):
+    """The names that an assignment gives to figures; nothing for any other statement."""
+    if not isinstance(statement, ast.Assign) or runs_something(statement):
         return set()
     parts = [part for target in statement.targets for part in getattr(target, "elts", [target])]
     names = {part.id for part in parts if isinstance(part, ast.Name)}
@@ -61,6 +71,14 @@ def visible(cell: nbformat.NotebookNode) -> str:
     """The code of a cell that a reader sees."""
     hidden = HIDDEN & set(cell.metadata.get("tags", []))
     return "" if hidden else split(cell.source)[0]
+
+
+def printed(cell: nbformat.NotebookNode) -> list[str]:
+    """The lines that a cell has printed and a reader sees; a claim is a block of its own."""
+    if {"hide-cell", "hide-output"} & set(cell.metadata.get("tags", [])):
+        return []
+    lines = "".join(one.text for one in cell.outputs if one.get("name") == "stdout").splitlines()
+    return [line for line in lines if not Claim.parse(line)]
 
 
 def label(source: str, tags: list[str]) -> str:

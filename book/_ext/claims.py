@@ -22,6 +22,7 @@ from normtutorial.claims import MARK, Claim
 
 SLUG = 60  # characters of an anchor
 PAGE = "ch-claims"  # the label of the list of all claims
+WHERE = "on the page of all claims"
 logger = logging.getLogger(__name__)
 
 
@@ -93,7 +94,8 @@ def take_claims(output: nodes.Element | None) -> list[Claim]:
 
 
 class AllClaims(nodes.General, nodes.Inline, nodes.TextElement):
-    """A link from a block to its row of the list, once it is known where that is."""
+    """A link from a block to its row of the list, once it is known where that is. For who hears
+    the links of a page alone, its name has the statement too."""
 
 
 class ClaimLink(nodes.General, nodes.Inline, nodes.TextElement):
@@ -104,7 +106,7 @@ def block(made: Made) -> nodes.container:
     """A claim in the type of the text."""
     statement = nodes.paragraph("", made.claim.statement, classes=["claim-statement"])
     facts = nodes.paragraph("", " · ".join([*made.facts(), ""]), classes=["claim-facts"])
-    facts += AllClaims("", "all claims", anchor=made.anchor)
+    facts += AllClaims("", WHERE, anchor=made.anchor, says=f"{WHERE}: {made.claim.statement}")
     classes = ["claim", *(["claim-failed"] if made.failed else [])]
     return nodes.container("", statement, facts, classes=classes, ids=[made.anchor])
 
@@ -208,8 +210,7 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
             block_link.replace_self(nodes.Text(""))
             continue
         uri = app.builder.get_relative_uri(docname, labels[PAGE][0])
-        row = f"{uri}#{Path(docname).name}-{block_link['anchor']}"
-        block_link.replace_self(nodes.reference("", "all claims", refuri=row, internal=True))
+        block_link["refuri"] = f"{uri}#{Path(docname).name}-{block_link['anchor']}"
     for mention in list(doctree.findall(ClaimLink)):
         try:
             page, made = find(app.env, docname, mention["beginning"])
@@ -225,9 +226,18 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         mention.replace_self(reference)
 
 
+def open_all_claims(self: Any, node: nodes.Element) -> None:
+    named = {"href": node["refuri"], "aria-label": node["says"]}
+    self.body.append(self.starttag(node, "a", "", CLASS="reference internal", **named))
+
+
+def close_all_claims(self: Any, node: nodes.Element) -> None:
+    self.body.append("</a>")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("folds")
-    app.add_node(AllClaims)
+    app.add_node(AllClaims, html=(open_all_claims, close_all_claims))
     app.add_node(ClaimLink)
     app.add_role("claim", ClaimRole())
     app.connect("doctree-read", collect, priority=400)  # before folds are named and words counted

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.builders import Builder
 from sphinx.environment import BuildEnvironment
@@ -23,6 +24,16 @@ KINDS = {
     "measured": "measured over seeds",
     "recorded": "read from a record",
 }
+
+
+WORDS = {name: "no" if name == "none" else name for name in NORMS}
+ANY = "(?:" + "|".join(WORDS.values()) + ")"
+LISTED = re.compile(  # "batch norm", "BatchNorm", "batch_norm", "no, weight or layer norm"
+    rf"\b((?:{ANY}(?:,? (?:and|or|nor) |, ))*{ANY})[ _-]?norm(?:s|alization)?(?![a-z])",
+    re.IGNORECASE,
+)
+PLAIN = re.compile(rf"plain network|unnormalized|without (?:{ANY} )?norm", re.IGNORECASE)
+ALONE = re.compile(r"\bwithout(?=[,.;])|norm and without\b")  # "with batch norm and without"
 
 
 class ClaimList(nodes.General, nodes.Element):
@@ -59,8 +70,22 @@ def title_of(env: BuildEnvironment, docname: str) -> str:
 
 
 def methods_of(text: str) -> list[str]:
-    """The norms that a text names: "batch norm", "BatchNorm" and "batch_norm" are all one."""
-    return [name for name in NORMS if re.search(rf"\b{name}[ _-]?norm", text, re.IGNORECASE)]
+    """The norms that a text names, also in a list, and ``none`` where it speaks of a network
+    without one.
+
+    Example:
+        >>> methods_of("Batch, layer or RMS norm adds less than the original's weight_norm.")
+        ['weight', 'batch', 'layer', 'rms']
+        >>> methods_of("It is above 0.6 with batch norm, below 0.3 without.")
+        ['none', 'batch']
+        >>> methods_of("Without scale and shift no value of a batch is normal.")
+        []
+    """
+    listed = " ".join(match[1].lower() for match in LISTED.finditer(text))
+    named = {name for name, word in WORDS.items() if re.search(rf"\b{word}\b", listed)}
+    if PLAIN.search(text) or (named and ALONE.search(text)):
+        named.add("none")
+    return [name for name in NORMS if name in named]
 
 
 def count_of(number: int, thing: str = "claim") -> str:
@@ -108,8 +133,11 @@ class Listing:
         name = [] if first else [f"{Path(docname).name}-{made.anchor}"]
         return nodes.list_item("", statement, facts, classes=["claim", *marks], ids=name)
 
-    def heading(self, *children: nodes.Node) -> nodes.rubric:
-        return nodes.rubric("", "", *children, **{"heading-level": 2, "classes": ["claims-of"]})
+    def section(self, name: str, title: nodes.title, rows: list[nodes.Node]) -> nodes.section:
+        """A heading and the claims under it; it has its place in the contents of the page."""
+        marks = ["claim-failures"] if name == "failed" else []
+        listed = nodes.bullet_list("", *rows, classes=["claim-list", *marks])
+        return nodes.section("", title, listed, ids=[nodes.make_id(f"claims-{name}")])
 
     def parts(self) -> list[nodes.Node]:
         """Counts, failures, the place of the filter, and the claims of each chapter."""
@@ -118,20 +146,35 @@ class Listing:
         parts: list[nodes.Node] = [summary([one for _, one in everything], len(docnames))]
         failures = [(docname, one) for docname, one in everything if one.failed]
         if failures:
-            parts.append(self.heading(nodes.Text("Failed on unseen seeds")))
             rows = [self.row(docname, one, first=True) for docname, one in failures]
-            parts.append(nodes.bullet_list("", *rows, classes=["claim-list", "claim-failures"]))
+            title = nodes.title("", "Failed on unseen seeds")
+            parts.append(self.section("failed", title, rows))
         parts.append(nodes.container(classes=["claims-filter"]))
         for docname in docnames:
-            parts.append(self.heading(self.link(docname, "", title_of(self.env, docname))))
+            title = nodes.title("", "", self.link(docname, "", title_of(self.env, docname)))
             rows = [self.row(docname, one) for one in made[docname]]
-            parts.append(nodes.bullet_list("", *rows, classes=["claim-list"]))
+            parts.append(self.section(Path(docname).name, title, rows))
         return parts
+
+
+def contents(page: str, parts: list[nodes.Node]) -> nodes.bullet_list:
+    """The sections of the list, as Sphinx keeps the contents of a page."""
+    listed = nodes.bullet_list()
+    for section in (part for part in parts if isinstance(part, nodes.section)):
+        anchor = f"#{section['ids'][0]}"
+        link = nodes.reference(
+            "", section[0].astext(), internal=True, refuri=page, anchorname=anchor
+        )
+        listed += nodes.list_item("", addnodes.compact_paragraph("", "", link))
+    return listed
 
 
 def fill_in(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for node in list(doctree.findall(ClaimList)):
-        node.replace_self(Listing(app.builder, app.env, docname).parts())
+        parts = Listing(app.builder, app.env, docname).parts()
+        node.replace_self(parts)
+        page = app.env.tocs[docname].next_node(nodes.list_item)
+        page.children[1:] = [contents(docname, parts)]  # the chapters were not known before
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Sphinx extension: a folded cell says what it holds: the check, the drawing, the setup, Solution.
 
 What is folded is decided by ``tools/visible.py``, with which the rules of the page are measured. A
-fold is a plain ``<details>``, so that it opens without a script.
+fold is a plain ``<details>``, so that it opens without a script. The picture comes first: what
+draws a figure is folded under it, and so is what was folded just before.
 """
 
 import sys
@@ -42,10 +43,27 @@ def fold(cell: nodes.Element, mode: str, says: str) -> None:
     cell["hide_mode"], cell["prompt_show"], cell["prompt_hide"] = mode, says, says
 
 
+def below_its_figure(cell: nodes.Element) -> None:
+    """Fold under a figure the code that draws it, after what was folded just before."""
+    above = cell.parent[cell.parent.index(cell) - 1] if cell.parent.index(cell) else None
+    source = part(cell, "source")
+    drawing = nodes.container("", source.deepcopy(), **cell.attributes)
+    cell.remove(source)
+    del cell["hide_mode"]
+    below: list[nodes.Node] = [drawing]
+    if isinstance(above, nodes.container) and above.get("hide_mode") and not part(above, "output"):
+        cell.parent.remove(above)
+        below.insert(0, above)
+    place = cell.parent.index(cell) + 1
+    cell.parent[place:place] = below
+
+
 def name_folds(app: Sphinx, doctree: nodes.document) -> None:
     for cell in cells(doctree):
         if cell.get("hide_mode"):
             fold(cell, cell["hide_mode"], visible.label(source_of(cell), tags_of(cell)))
+        if cell.get("hide_mode") == "input" and "figure" in cell["cell_metadata"].get("mystnb", {}):
+            below_its_figure(cell)
 
 
 def open_fold(self: Any, node: nodes.Element) -> None:

@@ -18,7 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from claims import find
 
-NUMBER = re.compile(r"[-−]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+NUMBER = re.compile(r"(?:(?<!\w)[-−])?\d+(?:\.\d+)?(?:e[-+]?\d+)?")  # "0.3-0.5" has no sign
 logger = logging.getLogger(__name__)
 
 
@@ -98,7 +98,7 @@ def answer(app: Sphinx, node: nodes.Element) -> None:
             f"the claim {node['guess-claim']!r} of this chapter wants {number} measured numbers; "
             f"got {made.claim.measured!r} of {page}"
         )
-    truth = measured[number - 1]
+    truth = measured[number - 1].replace("−", "-")  # as a script reads it
     choices = [item.astext() for item in node.findall(nodes.list_item)]
     right = [index for index, choice in enumerate(choices) if holds(choice, as_float(truth))]
     if choices and len(right) != 1:

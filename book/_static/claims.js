@@ -45,8 +45,11 @@
         count += !row.hidden;
       }
       for (const list of lists) {
-        list.hidden = [...list.children].every((row) => row.hidden);
-        list.previousElementSibling.hidden = list.hidden; // the heading of the chapter
+        const chapter = list.closest("section");
+        chapter.hidden = [...list.children].every((row) => row.hidden);
+        for (const link of document.querySelectorAll(`.page-toc a[href="#${chapter.id}"]`)) {
+          link.closest("li").hidden = chapter.hidden;
+        }
       }
       said.textContent = `${count} of ${rows.length} claims are shown.`;
     }

@@ -16,11 +16,14 @@
   let count = 0;
 
   /** A slider: its node, what the reader says, and the picture of both on a line. */
-  function slider({ from, to, step, truth }) {
+  function slider({ from, to, step, truth }, question) {
     const [low, high] = [Number(from), Number(to)];
     const digits = (String(Number(step)).split(".")[1] ?? "").length;
     const id = `guess-${++count}`;
-    const input = element("input", { type: "range", id, min: from, max: to, step, value: (low + high) / 2 });
+    question.id = `${id}-question`;
+    const input = element("input", {
+      type: "range", id, min: from, max: to, step, value: (low + high) / 2, "aria-describedby": question.id,
+    });
     const shown = element("output", { for: id });
     const said = () => Number(input.value).toFixed(digits);
     input.addEventListener("input", () => { shown.value = said(); });
@@ -63,7 +66,7 @@
     const answer = root.querySelector(".guess-answer");
     const list = root.querySelector(".guess-choices");
     const question = root.querySelector(".guess-question");
-    const control = list ? choices(root.dataset, list, question) : slider(root.dataset);
+    const control = list ? choices(root.dataset, list, question) : slider(root.dataset, question);
     const button = element("button", { type: "submit" }, "Show me");
     const form = element("form", {}, control.node, button);
     answer.before(form);

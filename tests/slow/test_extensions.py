@@ -63,6 +63,7 @@ CLAIMS = [
     Claim("Two is less than three, as batch norm has it.", "0.667 to 0.7", (0, 1, 2)),
     Claim("Three is less than four.", record="compare"),
 ]
+SOLVED = Claim("Two is solved.", "\u22120.5-0.25")
 CHECK = "worst = 2 / 3\nclaim('Two is less than three.', worst < 1)"
 LOOK = {"failed": [], "blocks": [100], "when": "2026-11-25"}
 UNSEEN = {
@@ -118,7 +119,8 @@ NOTEBOOKS = {
         "See {numref}`fig-dot`. Here is $x^2$, from {cite:t}`a` and {cite:t}`b`.",
         ("import a", "", "hide-input"),
         (CHECK, f"{Claim('Second.')}\n", "hide-input"),
-        (f"# Solution. So.\n{CHECK}", f"{Claim('Two is solved.')}\n", "hide-cell"),
+        (f"# Solution. So.\n{CHECK}", f"{SOLVED}\n", "hide-cell"),
+        "```{guess} How much?\n:claim: Two is solved\n:from: -1\n:to: 0\n:step: 0.1\n```",
     ),
 }
 
@@ -204,13 +206,16 @@ def test_a_claim_is_a_block_with_what_was_measured_and_how_it_did_on_unseen_seed
     text = article(site, "part/one.html")
     assert blocks(text) == [
         "Two is less than three, as batch norm has it. | "
-        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs · all claims",
+        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs · "
+        "on the page of all claims",
         "Three is less than four. | "
-        "recorded in compare · held in 20 of 20 unseen runs · all claims",
+        "recorded in compare · held in 20 of 20 unseen runs · on the page of all claims",
     ]
     assert "✓" not in text  # a printed line is nowhere left
     assert len(re.findall(r'class="claim claim-failed[^"]*"', text)) == 1
-    assert blocks(article(site, "part/two.html"))[0] == "Second. | exact · all claims"
+    assert (
+        blocks(article(site, "part/two.html"))[0] == "Second. | exact · on the page of all claims"
+    )
 
 
 def test_what_teaches_and_what_else_was_printed_stand_open_and_the_check_is_folded(site):
@@ -250,6 +255,53 @@ def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
     assert f'href="../part/one.html#{names[0].removeprefix("one-")}"' in text
 
 
+def test_the_list_has_a_section_for_failures_and_one_for_each_chapter_in_the_contents(site):
+    text = article(site, "back/all.html")
+    headings = re.findall(r'<section id="([^"]*)">\s*<h2>(.*?)</h2>', text)
+    sections = [(name, plain(title).strip("# ")) for name, title in headings]
+    titles = ["Failed on unseen seeds", "One", "Two"]
+    assert sections == list(zip(["claims-failed", "claims-one", "claims-two"], titles, strict=True))
+    page = " ".join((site / "back/all.html").read_text("utf-8").split())
+    contents = re.search(r'<nav id="pst-page-toc-nav".*?</nav>', page)[0]
+    links = re.findall(r'href="#([^"]*)"[^>]*>\s*(.*?)\s*</a>', contents)
+    assert links == sections
+
+
+@pytest.mark.parametrize(
+    "text, methods",
+    [
+        ("Batch or layer norm doubles it.", "batch layer"),
+        (
+            "It is below 0.3 with weight, layer or no norm, 0.8 with batch norm.",
+            "none weight batch layer",
+        ),
+        (
+            "In torch's batch, layer, instance, and group norm it is one.",
+            "batch layer instance group",
+        ),
+        ("It is neither batch nor RMS norm.", "batch rms"),
+        ("BatchNorm1d and instance_norm are layers.", "batch instance"),
+        ("Our weight-norm layer has batch norms.", "weight batch"),
+        ("The plain network has 3 layers.", "none"),
+        ("Without normalization the weight doubles.", "none"),
+        ("It is ahead of that of no normalization.", "none"),
+        ("It travels as far without batch norm as with it.", "none batch"),
+        ("Runs with weight norm and without differ.", "none weight"),
+        ("It is above 0.6 with batch norm, as without.", "none batch"),
+        ("Dropout raises it, and it falls without.", ""),
+        ("Without scale and shift layer norm is the same.", "layer"),
+        ("In a batch, or in no layer, a normal weight is normalized.", ""),
+        ("No layer norm sees the batch, normalized or not.", "layer"),
+    ],
+)
+def test_a_text_names_methods_alone_in_a_list_and_by_their_absence(monkeypatch, text, methods):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from claims_page import methods_of
+
+    assert methods_of(text) == methods.split()
+
+
 def test_a_guess_knows_the_truth_from_the_stored_output_alone(site):
     text = article(site, "part/one.html")
     guess = r'<div class="guess".*?(?=<div class="guess"|<div class="cell)'
@@ -259,6 +311,8 @@ def test_a_guess_knows_the_truth_from_the_stored_output_alone(site):
     assert 'data-truth="0.667"' in choices and 'data-right="1"' in choices
     assert plain(choices).startswith("Which? below 0.5 0.5 to 1: many above 1 Measured: 0.667.")
     assert plain(choices).endswith("So.")
+    (negative,) = re.findall(r'<div class="guess"[^>]*>', article(site, "part/two.html"))
+    assert 'data-truth="-0.5"' in negative and 'data-from="-1.0"' in negative
 
 
 def test_takeaways_lead_to_their_claims_also_of_other_chapters(site):
@@ -381,6 +435,64 @@ def test_reading_takes_time_for_words_code_formulas_and_figures_that_stand_open(
     shut["hide_mode"] = "input"
     page += shut
     assert to_read(page) == 18
+
+
+def folded(source: str, tags: list[str], figure: bool = False) -> nodes.container:
+    """A cell as it was read from a notebook."""
+    parts = [nodes.container("", nodes.literal_block("", source), nb_element="cell_code_source")]
+    about = {"mystnb": {"figure": {"name": "fig-a"}}} if figure else {}
+    parts += [nodes.container("", nodes.image(), nb_element="cell_code_output")] if figure else []
+    cell = nodes.container("", *parts, nb_element="cell_code", cell_metadata={"tags": tags} | about)
+    if tags:
+        cell["hide_mode"] = "input" if tags == ["hide-input"] else "all"
+    return cell
+
+
+@pytest.mark.parametrize(
+    "before, order",
+    [
+        (folded("import a", ["hide-input"]), ["", "import a", "plt.show()"]),
+        (folded("import a", ["hide-cell"]), ["", "import a", "plt.show()"]),
+        (folded("import a", []), ["import a", "", "plt.show()"]),
+        (folded("draw()", ["hide-cell"], figure=True), ["draw()", "", "plt.show()"]),
+        (nodes.paragraph("", "import a"), ["import a", "", "plt.show()"]),
+        (None, ["", "plt.show()"]),
+    ],
+)
+def test_what_makes_a_figure_is_folded_under_it(monkeypatch, before, order):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from folds import name_folds
+
+    page = new_document("")
+    section = nodes.section("", *([before] if before else []))
+    page += section
+    section += folded("plt.show()", ["hide-input"], figure=True)
+    name_folds(None, page)
+    assert [cell.astext().strip() for cell in section] == order
+    drawing, figure = section.children[-1], section.children[order.index("")]
+    assert isinstance(drawing, nodes.container) and isinstance(figure, nodes.container)
+    assert (drawing["prompt_show"], drawing["hide_mode"]) == ("the drawing", "input")
+    assert figure.next_node(nodes.image) and not figure.get("hide_mode")
+
+
+@pytest.mark.parametrize(
+    "text, numbers",
+    [
+        ("0.3-0.5", ["0.3", "0.5"]),
+        ("-0.3 to \u22120.1", ["-0.3", "\u22120.1"]),
+        ("(-1e-5, 2e+3)", ["-1e-5", "2e+3"]),
+        ("layer-2: -7", ["2", "-7"]),
+    ],
+)
+def test_a_hyphen_is_a_sign_only_where_nothing_stands_before_it(monkeypatch, text, numbers):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from guess import NUMBER, holds
+
+    assert NUMBER.findall(text) == numbers
+    assert holds("-0.3 to -0.1", -0.2) and not holds("-0.3 to -0.1", -0.1)
+    assert holds("below \u22120.1", -0.2) and not holds("above -0.1", -0.2)
 
 
 def test_in_the_index_of_sources_a_list_inside_a_list_belongs_to_an_item_of_it(monkeypatch):
