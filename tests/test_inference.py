@@ -135,6 +135,13 @@ def test_a_smaller_effect_needs_more_seeds_and_images():
     assert images_needed(0.01, 0.1, power=0.9) > images_needed(0.01, 0.1)
 
 
+def test_the_larger_a_difference_is_the_fewer_seeds_it_needs():
+    needed = [seeds_needed(ratio, 1) for ratio in (1e-3, 1, 2, 3, 5, 8, 10, 15, 20, 40, 80)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[0] == pytest.approx((1.96 + 0.8416) ** 2 / 1e-6, rel=1e-4)
+    assert needed[-3:] == [2, 2, 2]
+
+
 @pytest.mark.parametrize("numbers", [(0, 1), (1, 0), (1, 1, 1), (torch.nan, 1)])
 def test_what_needs_no_number_of_seeds_is_refused(numbers):
     with pytest.raises(ValueError, match="seeds_needed expects"):
