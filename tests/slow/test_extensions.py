@@ -64,7 +64,7 @@ CLAIMS = [
     Claim("Three is less than four.", record="compare"),
 ]
 CHECK = "worst = 2 / 3\nclaim('Two is less than three.', worst < 1)"
-LOOK = {"failed": [], "blocks": [100], "when": "2026-11-25"}
+LOOK = {"failed": [], "blocks": list(range(100, 110)), "when": "2026-11-25"}
 UNSEEN = {
     "one": {
         claim.statement: {
