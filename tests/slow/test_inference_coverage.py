@@ -29,9 +29,7 @@ def test_the_interval_of_a_difference_of_two_of_one_shape_holds_it_in_95_of_100_
     assert 0.93 < covered(a + 0.3 - b, truth=0.3) < 0.97
 
 
-@pytest.mark.parametrize(
-    "n, stated", [(3, 0.88), (5, 0.88), (9, 0.9), (20, 0.92), (60, 0.94)]
-)
+@pytest.mark.parametrize("n, stated", [(3, 0.88), (5, 0.88), (9, 0.9), (20, 0.92), (60, 0.94)])
 def test_where_the_differences_are_skewed_themselves_few_seeds_miss_it_too_often(n, stated):
     assert covered(drawn(DRAWS, n, skewed=True)) == pytest.approx(stated, abs=0.02)
 
