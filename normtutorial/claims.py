@@ -129,7 +129,7 @@ class Comparison:
     Args:
         holds: whether they are, each of them.
         margin: the least distance between the two sides, as a fraction of the larger: 0.38 for
-            ``0.97 > 0.6``. It is negative where the comparison does not hold.
+            ``0.97 > 0.6``. It is negative, or 0, where the comparison does not hold.
 
     Example:
         >>> near = above(0.97, 0.6) & below([1.0, 2.0], 4)
@@ -158,7 +158,8 @@ def below(a: object, b: object) -> Comparison:
         b: the same; the shapes are broadcast.
 
     Returns:
-        The :class:`Comparison`. Where a number is NaN it does not hold, by a margin of -inf.
+        The :class:`Comparison`. Where a number is NaN it does not hold, by a margin of -inf; where
+        two are equal it does not hold either, by a margin of 0.
 
     Raises:
         TypeError: if a side holds something else than numbers.
@@ -169,6 +170,8 @@ def below(a: object, b: object) -> Comparison:
         Comparison(holds=True, margin=0.25)
         >>> below(float("nan"), 4)
         Comparison(holds=False, margin=-inf)
+        >>> below(2, 2)
+        Comparison(holds=False, margin=0.0)
     """
     return _compare("below", a, b, operator.lt)
 

@@ -200,7 +200,7 @@ def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
 
     Returns:
         The runs of each setting whose seeds are in the block of ``$NORMTUTORIAL_SEED``; where there
-        are none, those of block 0.
+        are none, those of block 0. Those of each setting stand in the order of their seeds.
 
     Raises:
         FileNotFoundError: if there is no such record.
@@ -214,7 +214,9 @@ def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
     there = {run["seed"] // 1000 for of_setting in runs.values() for run in of_setting}
     block = first // 1000 if first // 1000 in there else 0
     return {
-        setting: [run for run in of_setting if run["seed"] // 1000 == block]
+        setting: sorted(
+            (run for run in of_setting if run["seed"] // 1000 == block), key=lambda run: run["seed"]
+        )
         for setting, of_setting in runs.items()
     }
 

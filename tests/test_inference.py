@@ -32,7 +32,8 @@ def test_below_nine_seeds_it_is_the_paired_t_test():
     found, known = over_seeds(a, b), stats.ttest_rel(a, b)
     assert found.p == pytest.approx(known.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval()))
-    assert found.method == "t" and found.least_p == 2**-7
+    assert found.method == "t" and found.least_p is None
+    assert "at least" not in str(found)
 
 
 def test_from_nine_seeds_on_p_is_the_share_of_signs_with_a_mean_as_far_from_zero():
@@ -69,7 +70,15 @@ def test_many_seeds_are_permuted_at_random_and_always_the_same():
 def test_differences_that_do_not_scatter_have_an_interval_of_one_point(n, shift, p):
     found = over_seeds([shift] * n, [0.0] * n)
     assert found.mean == found.low == found.high == shift
-    assert found.p == (found.least_p if p is None else p)
+    assert found.p == (2.0 ** (1 - n) if p is None else p)
+
+
+@pytest.mark.parametrize("n", [5, 9])
+@pytest.mark.parametrize("b", [0.0, 0.3], ids=["apart", "the same"])
+def test_differences_that_scatter_by_rounding_alone_do_not_scatter(n, b):
+    found = over_seeds([0.1 + 0.2, *[0.3] * (n - 1)], [b] * n)
+    assert found[:3] == pytest.approx([0.3 - b] * 3, abs=1e-12)
+    assert found.p == (1.0 if b else 2.0 ** (1 - n))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +142,13 @@ def test_a_smaller_effect_needs_more_seeds_and_images():
     assert images_needed(0.1, 0.1) == 77  # (1.96 √0.1 + 0.8416 √(0.1 - 0.1²))² / 0.1²
     assert seeds_needed(1, 1, power=0.9) > seeds_needed(1, 1)
     assert images_needed(0.01, 0.1, power=0.9) > images_needed(0.01, 0.1)
+
+
+def test_the_larger_a_difference_is_the_fewer_seeds_it_needs():
+    needed = [seeds_needed(ratio, 1) for ratio in (1e-3, 1, 2, 3, 5, 8, 10, 15, 20, 40, 80)]
+    assert needed == sorted(needed, reverse=True)
+    assert needed[0] == pytest.approx((1.96 + 0.8416) ** 2 / 1e-6, rel=1e-4)
+    assert needed[-3:] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("numbers", [(0, 1), (1, 0), (1, 1, 1), (torch.nan, 1)])

@@ -6,7 +6,9 @@ import re
 import pytest
 
 import chapters
+import identity
 import preview
+from confirmed import Confirmation, confirmation
 from normtutorial.claims import Claim
 from normtutorial.norms import NORMS
 
@@ -54,18 +56,12 @@ def not_measured(document: str, finding: str) -> list[str]:
     return [clause for clause in clauses if not any(says(clause, one) for one in claims)]
 
 
-def confirmed(record: dict[str, dict]) -> str:
+def confirmed(found: list[Confirmation]) -> str:
     """What came out on unseen seeds, as README says it."""
-    last = [
-        entry["confirmations"][-1]
-        for claims in record.values()
-        for entry in claims.values()
-        if entry.get("confirmations")
-    ]
-    if not last:
+    if not found:
         return "no claim has been confirmed on unseen seeds."
-    failed = sum(one["held"] < one["runs"] for one in last)
-    return f"{len(last) - failed} of {len(last)} claims held in all of their unseen runs."
+    held = sum(one.held == one.runs for one in found)
+    return f"{held} of {len(found)} claims held in all of their unseen runs."
 
 
 def test_every_chapter_has_a_finding():
@@ -121,16 +117,18 @@ def test_the_picture_and_the_line_below_it_have_the_numbers_of_the_first_page():
 
 
 def test_what_was_confirmed_on_unseen_seeds_is_what_the_record_says():
-    path = chapters.ROOT / "records" / "claims.json"
-    record = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    assert f"So far: {confirmed(record)}" in ONE_LINE
+    found = [
+        confirmation(path.stem, claim)
+        for path in chapters.notebooks()
+        for _, claim in identity.stored(path.stem).values()
+    ]
+    assert f"So far: {confirmed([one for one in found if one])}" in ONE_LINE
 
 
 def test_a_claim_that_failed_is_counted():
-    held, failed = ({"confirmations": [{"runs": 20, "held": n}]} for n in (20, 18))
-    record = {"one": {"A.": held, "B.": {"choose": {}}}, "two": {"C.": failed}}
-    assert confirmed(record) == "1 of 2 claims held in all of their unseen runs."
-    assert confirmed({"one": {"B.": {}}}) == "no claim has been confirmed on unseen seeds."
+    held, failed = (Confirmation(n, 20, [], [], "") for n in (20, 18))
+    assert confirmed([held, failed]) == "1 of 2 claims held in all of their unseen runs."
+    assert confirmed([]) == "no claim has been confirmed on unseen seeds."
 
 
 def test_every_target_and_every_file_that_it_names_is_there():

@@ -279,6 +279,13 @@ def test_a_recorded_study_is_read_at_the_seeds_of_the_book(record, monkeypatch, 
     assert [run["seed"] for run in recorded(record, "mnist")["none"]] == seeds
 
 
+def test_recorded_runs_stand_in_the_order_of_their_seeds(record):
+    stored = json.loads(record.read_text())
+    stored["runs"]["mnist"]["none"].reverse()
+    record.write_text(json.dumps(stored))
+    assert [run["seed"] for run in recorded(record, "mnist")["none"]] == [0, 1]
+
+
 def test_a_source_that_was_not_recorded_is_named(record):
     with pytest.raises(ValueError, match="recorded expects a source among mnist; got 'synthetic'"):
         recorded(record, "synthetic")

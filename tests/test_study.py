@@ -57,6 +57,40 @@ def test_runs_of_other_code_are_not_mixed_with_these(made, monkeypatch):
         study.main()
 
 
+def test_runs_of_another_machine_are_not_mixed_with_these(made, monkeypatch):
+    study.main()
+    monkeypatch.setattr(study, "machine", lambda: {"cpu": "another"})
+    with pytest.raises(SystemExit, match=r"toy.json was made with another machine"):
+        study.main()
+
+
+def test_a_study_gets_the_seeds_of_further_blocks(made, tmp_path, monkeypatch):
+    study.main()
+    made.clear()
+    monkeypatch.setattr("sys.argv", ["study.py", "toy", "--sources", "mnist", "--blocks", "101"])
+    study.main()
+    assert made == [("mnist", s, seed) for seed in range(101_000, 101_010) for s in "ab"]
+
+
+def test_two_commands_do_not_add_to_a_study_at_once(made, tmp_path):
+    with (
+        records.alone(tmp_path / "records" / "toy.json"),
+        pytest.raises(SystemExit, match=r"toy.json is being added to by another command"),
+    ):
+        study.main()
+
+
+def test_the_digest_knows_the_settings_and_what_is_kept_of_a_run(monkeypatch):
+    (one,) = study.STUDIES.values()
+    found = study.digest(one)
+    getsource = study.inspect.getsource
+    for function in (one.run, study.commands.entry):
+        monkeypatch.setattr(study.inspect, "getsource", lambda asked, changed=function: (
+            getsource(asked).replace("5", "6") if asked is changed else getsource(asked)
+        ))  # fmt: skip
+        assert study.digest(one) != found
+
+
 def test_the_studies_of_the_book_name_the_code_that_decides_them():
     for one in study.STUDIES.values():
         assert len(study.digest(one)) == 16

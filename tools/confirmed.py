@@ -10,6 +10,7 @@ import records
 from normtutorial.claims import Claim
 
 RECORD = chapters.ROOT / "records" / "claims.json"
+TEN = 10
 
 
 class Confirmation(NamedTuple):
@@ -21,10 +22,14 @@ class Confirmation(NamedTuple):
         failed: those in which it did not: the block, the source, and what was measured.
         blocks: values of ``$NORMTUTORIAL_SEED``.
         when: the day, as YYYY-MM-DD.
+        failed_before: how many confirmations failed that the same sentence had when its condition,
+            or the code before it, was another.
 
     Example:
         >>> print(Confirmation(18, 20, [[104, "mnist", "0.61"]], [104], "2026-11-25"))
         held in 18 of 20 unseen runs
+        >>> print(Confirmation(20, 20, [], [110], "2026-11-25", 1))
+        held in 20 of 20 unseen runs, after 1 failed confirmation
     """
 
     held: int
@@ -32,9 +37,36 @@ class Confirmation(NamedTuple):
     failed: list[list[Any]]
     blocks: list[int]
     when: str
+    failed_before: int = 0
 
     def __str__(self) -> str:
-        return f"held in {self.held} of {self.runs} unseen runs"
+        many = f"{self.failed_before} failed confirmation{'s' * (self.failed_before != 1)}"
+        after = f", after {many}" if self.failed_before else ""
+        return f"held in {self.held} of {self.runs} unseen runs{after}"
+
+
+def size(study: str | None) -> int:
+    """How many blocks a confirmation takes: one of a study, which has ten seeds in it."""
+    return TEN if study is None else 1
+
+
+def whole(entry: dict[str, Any], now: str) -> list[dict[str, Any]]:
+    """The confirmations that a claim of this identity has, without those that were cut off."""
+    return [
+        one
+        for one in entry["confirmations"]
+        if one["identity"] == now and one["runs"] and len(one["blocks"]) == size(one.get("record"))
+    ]
+
+
+def last_of(entry: dict[str, Any], now: str) -> Confirmation | None:
+    """The last confirmation of a claim of this identity; None where there is none."""
+    made = whole(entry, now)
+    if not made:
+        return None
+    (held, runs, failed, blocks, when) = (made[-1][name] for name in Confirmation._fields[:5])
+    before = sum(bool(one["failed"]) for one in entry["confirmations"] if one is not made[-1])
+    return Confirmation(held, runs, failed, blocks, when, before)
 
 
 @cache
@@ -57,7 +89,4 @@ def confirmation(chapter: str, claim: Claim) -> Confirmation | None:
         now, _ = identity.stored(chapter).get(claim.statement, ("", claim))
     except LookupError:  # a chapter of another book, whose code is not here
         now = entry["identity"]
-    made = [one for one in entry["confirmations"] if one["identity"] == now and one["runs"]]
-    if not made:
-        return None
-    return Confirmation(*(made[-1][name] for name in Confirmation._fields))
+    return last_of(entry, now)

@@ -1,16 +1,15 @@
-"""What a claim is: its sentence, its condition, and the code of its chapter on which that depends.
+"""What a claim is: its sentence, its condition, seeds and record, and all code before it.
 
-A confirmation belongs to a claim for as long as its identity is the same. Comments, layout, what
-is drawn or printed, and the text of its figures do not count; nor does the module beneath, of which
-there is a digest of its own.
-
-The code on which a claim depends is looked for backwards: a statement counts when it binds or may
-change a name that is needed, and then needs the names which it uses itself. What is handed to a
-call, or called upon, may be changed by it. So rather too much counts than too little.
+A confirmation belongs to a claim for as long as its identity is the same. All code of its chapter
+before the claim counts, whether the claim depends on it or not: rather too much than too little.
+What does not count is supposed to change nothing: comments, layout and docstrings, what a statement
+draws or prints, other claims, the text of figures, and imports, since what they bring has a digest
+of its own where it is this module's. Neither digest knows of other packages: their versions, and
+torch's, are what the lock file says; torch's is recorded with a confirmation.
 """
 
 import ast
-import builtins
+import copy
 import hashlib
 from collections.abc import Iterator
 from functools import cache
@@ -21,125 +20,103 @@ import chapters
 import closure
 from normtutorial.claims import Claim
 
-SHOWS = {"plt", "fig", "ax", "axes", "plotting", "print", "claim"}
-CHANGES_NOTHING = {*dir(builtins)} - {"next", "setattr", "delattr", "exec", "eval"}
+DRAWS = {"plt", "plotting"}
+SHOWS = {*DRAWS, "print"}
 
 
-class Names(ast.NodeVisitor):
-    """The names that a statement uses, and those that it binds or may change."""
+class Settings(ast.NodeTransformer):
+    """Takes out of code what draws, prints or imports; of a claim it leaves the condition, its
+    seeds and its record. ``made`` are the claims that stay though they stand in no function."""
 
-    def __init__(self) -> None:
-        self.used: set[str] = set()
-        self.bound: set[str] = set()
-        self.changed: set[str] = set()
+    def __init__(self, made: bool, shows: set[str]) -> None:
+        self.made, self.shows = made, shows
 
-    @classmethod
-    def of(cls, *nodes: ast.AST | None) -> "Names":
-        names = cls()
-        for node in nodes:
-            if node is not None:
-                names.visit(node)
-        return names
+    def visit(self, node: ast.AST) -> ast.AST | None:
+        found = super().visit(node)
+        if getattr(found, "body", True) == []:  # all of it drew
+            found.body = [ast.Pass()]
+        return found
 
-    def visit_Name(self, node: ast.Name) -> None:
-        (self.used if isinstance(node.ctx, ast.Load) else self.bound).add(node.id)
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        return None
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:
-        self.used |= roots(node.target)
+    visit_ImportFrom = visit_Import
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        outside, self.made = self.made, True
         self.generic_visit(node)
+        self.made = outside
+        return node
 
-    def visit_Attribute(self, node: ast.Attribute | ast.Subscript) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.changed |= roots(node)
-        self.generic_visit(node)
+    visit_AsyncFunctionDef = visit_FunctionDef
 
-    visit_Subscript = visit_Attribute
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        return None if called(node.value) in DRAWS else self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> None:
-        function = roots(node.func)
-        pure = isinstance(node.func, ast.Name) and function <= CHANGES_NOTHING
-        if not pure and not function & SHOWS:
-            given = [*node.args, *(keyword.value for keyword in node.keywords)]
-            called_upon = [node.func] if isinstance(node.func, ast.Attribute) else []
-            self.changed |= {name for part in (*given, *called_upon) for name in roots(part)}
-        self.generic_visit(node)
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        name = called(node.value)
+        if name in self.shows or (name == "claim" and not self.made):
+            return None
+        return self.generic_visit(node)
 
-    def visit_alias(self, node: ast.alias) -> None:
-        self.bound.add(node.asname or node.name.split(".")[0])
-
-    def inside(self, bound: set[str], *nodes: ast.AST) -> None:
-        """What a scope of its own uses and may change outside of itself."""
-        names = Names.of(*nodes)
-        own = names.bound | bound
-        self.used |= names.used - own
-        self.changed |= names.changed - own
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.Lambda) -> None:
-        arguments = node.args
-        for default in (*arguments.defaults, *arguments.kw_defaults):
-            self.visit(default or ast.Pass())
-        listed = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        listed += filter(None, (arguments.vararg, arguments.kwarg))
-        body = node.body if isinstance(node.body, list) else [node.body]
-        self.inside({one.arg for one in listed}, *body)
-        if isinstance(node, ast.FunctionDef):
-            self.bound.add(node.name)
-            for decorator in node.decorator_list:
-                self.visit(decorator)
-
-    visit_Lambda = visit_FunctionDef
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        self.bound.add(node.name)
-        for part in (*node.bases, *node.keywords, *node.decorator_list):
-            self.visit(part)
-        self.inside(set(), *node.body)
-
-    def visit_comprehension_of(self, node: ast.AST) -> None:
-        self.inside(set(), *ast.iter_child_nodes(node))
-
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_comprehension_of
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if not isinstance(node.func, ast.Name) or node.func.id != "claim":
+            return self.generic_visit(node)
+        behind = [k.value for k in node.keywords if k.arg in ("holds", "seeds", "record")]
+        return ast.Tuple([*node.args[1:], *behind], ast.Load())
 
 
-def roots(node: ast.AST) -> set[str]:
-    """The names at the root of what is handed on: ``a`` of ``a.b[0]``, ``a`` and ``b`` of both."""
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
-        node = node.value
-    if isinstance(node, ast.List | ast.Tuple):
-        return {name for part in node.elts for name in roots(part)}
-    return {node.id} if isinstance(node, ast.Name) else set()
+def called(node: ast.AST) -> str | None:
+    """The name at the root of what is called: ``plt`` of ``plt.subplots()[1].plot(x)``."""
+    if not isinstance(node, ast.Call):
+        return None
+    while isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
 
 
-def calls(node: ast.AST) -> Iterator[ast.Call]:
-    """The claims that a statement makes."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "claim" and part.args:
-            yield part
+def drawn_on(nodes: list[ast.stmt]) -> set[str]:
+    """The names of figures and panels: those that plt made, and ``ax``, as a panel among them is
+    called."""
+    made = [n for n in nodes if isinstance(n, ast.Assign) and called(n.value) in DRAWS]
+    names = {part.id for n in made for t in n.targets for part in ast.walk(t)
+             if isinstance(part, ast.Name)}  # fmt: skip
+    return names | ({"ax"} if names else set())
+
+
+def settings(nodes: list[ast.stmt], shows: set[str], made: bool = False) -> list[str]:
+    """The text of what counts of some statements."""
+    cut = Settings(made, SHOWS | shows)
+    found = [cut.visit(copy.deepcopy(node)) for node in nodes]
+    return [ast.unparse(node) for node in found if node is not None]
+
+
+@cache
+def of_cell(code: str) -> list[str]:
+    """What counts of a cell for the claims of later ones."""
+    nodes = closure.parsed(code).body
+    return settings(nodes, drawn_on(nodes))
 
 
 def making(cell: list[ast.stmt], sentence: str) -> list[ast.stmt]:
     """The statements of a cell that make a claim: those where its sentence stands, or else those
     that put sentences together, or else all."""
 
-    def says(call: ast.Call) -> bool:
-        return isinstance(call.args[0], ast.Constant) and call.args[0].value == sentence
+    def calls(node: ast.stmt) -> Iterator[ast.AST]:
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call) and called(part) == "claim" and part.args:
+                yield part.args[0]
 
-    def composes(call: ast.Call) -> bool:
-        return not isinstance(call.args[0], ast.Constant)
+    def says(node: ast.AST) -> bool:
+        return isinstance(node, ast.Constant) and node.value == sentence
+
+    def composes(node: ast.AST) -> bool:
+        return not isinstance(node, ast.Constant)
 
     for which in (says, composes):
         if found := [node for node in cell if any(map(which, calls(node)))]:
             return found
     return cell
-
-
-def essence(node: ast.stmt) -> ast.AST:
-    """Of a statement that is a claim its condition, seeds and record; any other, whole."""
-    call = getattr(node, "value", None)
-    if not isinstance(call, ast.Call) or call not in calls(node) or len(call.args) < 2:
-        return node
-    kept = [k.value for k in call.keywords if k.arg in ("seeds", "record")]
-    return ast.Tuple([call.args[1], *kept], ast.Load())
 
 
 def identity(cells: list[str], number: int, sentence: str) -> str:
@@ -150,39 +127,12 @@ def identity(cells: list[str], number: int, sentence: str) -> str:
         number: counted from 0.
         sentence: the statement of the claim, as it is printed.
     """
-    bodies = [closure.parsed(code).body for code in cells[: number + 1]]
-    makers = making(bodies[number], sentence)
-    before = [node for body in bodies for node in body]
-    before = before[: before.index(makers[-1])] if makers else before
-    imported = {
-        name
-        for n in before
-        if isinstance(n, ast.Import | ast.ImportFrom)
-        for name in Names.of(n).bound
-    }
-    found = [Names.of(node) for node in before]
-    touched, effects = [], dict[str, set[str]]()  # what a function changes, who uses it may change
-    for node, names in zip(before, found, strict=True):
-        changed = names.changed.union(*(effects.get(name, set()) for name in names.used)) - imported
-        if isinstance(node, ast.FunctionDef):
-            effects[node.name] = changed
-        touched.append(names.bound | changed | (_told(node) & imported))
-    condition = [essence(node) for node in makers]
-    needed = set(Names.of(*condition).used)
-    chosen: set[int] = set()
-    while fresh := {i for i in range(len(before)) if touched[i] & needed} - chosen:
-        chosen |= fresh
-        for i in fresh:
-            needed |= found[i].used
-    settings = [before[i] for i in sorted(chosen) if before[i] not in makers]
-    text = "\n".join([sentence, *map(ast.unparse, [*condition, *settings])])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _told(node: ast.stmt) -> set[str]:
-    """The package of which a function is called for what it does, such as torch.manual_seed."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    return roots(call.func) if isinstance(call, ast.Call) else set()
+    cell = closure.parsed(cells[number]).body
+    makers = making(cell, sentence)
+    parts = [sentence, *(line for code in cells[:number] for line in of_cell(code))]
+    for node in cell[: cell.index(makers[-1]) + 1] if makers else []:
+        parts += settings([node], drawn_on(cell), made=node in makers)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def code(chapter: str) -> str:

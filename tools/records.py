@@ -5,8 +5,11 @@ keys; what holds only numbers and words is one line. ``python tools/records.py F
 file that another program has written.
 """
 
+import contextlib
+import fcntl
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,24 @@ def read(path: Path) -> Any:
 def write(path: Path, record: Any) -> None:
     """Store a record, whole or not at all."""
     atomic_write(path, f"{layout(record)}\n".encode())
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one command at a time read a record, add to it and store it.
+
+    Raises:
+        SystemExit: if another one is at it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(
+                f"{path.name} is being added to by another command. Begin when that has ended."
+            ) from None
+        yield
 
 
 def layout(record: Any, indent: str = "") -> str:

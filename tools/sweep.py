@@ -11,13 +11,17 @@ or above (normtutorial.claims); what compares nothing with them has none.
 Blocks below 100 are there to choose by. A confirmation takes the first ten from 100 on that have
 been looked at for no claim of the chapter, and is recorded in records/claims.json whatever it says:
 a block is used up by looking at it. It is a claim's for as long as its sentence, its condition and
-the code on which that depends are the same (identity.py). A claim that is restated needs the next
-ten. When only the module beneath has changed, and the claim's figure with it, the same blocks are
-run again: a regression test, and no confirmation.
+the code before it are the same (identity.py). A claim that is restated needs the next ten, and its
+failed confirmations stay beside the new one. When only the module beneath has changed, and the
+claim's figure with it, the same blocks are run again: a regression test, and no confirmation.
 
-A claim that reads a study's record is asked at the one block that the study has recorded. One that
-reads a record without seeds, of benchmarks or mutants, is checked by what makes the record anew.
-What is cut off is gone on with. Exit code 1: a claim failed in what was run now.
+A claim that reads a study's record is asked at one block, since there are ten seeds of the study in
+it; when it is restated, at the next one, which the study must run first. One that reads a record
+without seeds, of benchmarks or mutants, is checked by what makes the record anew.
+
+What is cut off is gone on with; until then it confirms nothing, and when the code has changed
+meanwhile, ten fresh blocks are needed. A process that dies, or data that is not there, ends the
+command, and the block is not recorded. Exit code 1: a claim failed in what was run now.
 """
 
 import argparse
@@ -28,27 +32,30 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 import chapters
 import identity
 import records
-from confirmed import RECORD
+from confirmed import RECORD, last_of, size, whole
 from normtutorial.claims import Claim
 from runs import SOURCES, Made, Run, of_blocks
 
 CHOOSING = range(5)
 CONFIRMING = 100  # the first block
-TEN = 10
 KINDS = (
     "held in every unseen run", "failed in some", "not yet confirmed", "checked by their record",
 )  # fmt: skip
 
 
-def begun(now: str, code: str, stored: str | None) -> dict[str, Any]:
+def begun(now: str, code: str, claim: Claim | None = None) -> dict[str, Any]:
     """What is recorded of some runs, before the first."""
     return {
-        "identity": now, "code": code, "stored": stored, "blocks": [], "sources": list(SOURCES),
+        "identity": now, "code": code, "torch": torch.__version__,
+        "stored": claim and claim.measured, "record": claim and claim.record,
+        "blocks": [], "sources": list(SOURCES),
         "runs": 0, "held": 0, "failed": [], "margin": None, "when": "",
     }  # fmt: skip
 
@@ -104,7 +111,7 @@ def choose(record: dict[str, Any], chapter: str, jobs: int) -> int:
             if sentence in run.claims
         }
         now = next((claim.identity for claim in claims.values()), "")
-        entry = begun(now, code, None)
+        entry = begun(now, code)
         for block, made in found.items():
             enter(entry, sentence, block, made)
         margins: dict[str, list[float]] = {}
@@ -153,86 +160,98 @@ def of_sentence(record: dict[str, Any], chapter: str, sentence: str, now: str) -
     return entry
 
 
-def looked_at(record: dict[str, Any], chapter: str) -> set[int]:
-    """The blocks that have confirmed any claim of a chapter."""
+def looked_at(record: dict[str, Any], chapter: str, study: str | None) -> set[int]:
+    """The blocks that have confirmed any claim of a chapter; or of those that read a study."""
     return {
         block
         for entry in record.get(chapter, {}).values()
         for confirmation in entry["confirmations"]
+        if confirmation.get("record") == study
         for block in confirmation["blocks"]
     }
 
 
-def first_fresh(used: set[int]) -> int:
-    """The first of the next ten blocks that have not been looked at."""
-    return next(k for k in itertools.count(CONFIRMING, TEN) if used.isdisjoint(range(k, k + TEN)))
+def first_fresh(used: set[int], many: int) -> int:
+    """The first of the next so many blocks that have not been looked at."""
+    starts = itertools.count(CONFIRMING, many)
+    return next(k for k in starts if used.isdisjoint(range(k, k + many)))
+
+
+class Group(NamedTuple):
+    """Claims that are run together: as confirmations or regressions, and at which blocks."""
+
+    name: str
+    blocks: range
 
 
 def wanted(
     record: dict[str, Any], chapter: str, first: int | None = None
-) -> dict[tuple[str, int], list[str]]:
-    """What is to be run: under what name and from which block on, which sentences.
+) -> dict[Group, dict[str, dict[str, Any]]]:
+    """What is to be run: of which sentences, each with the entry that takes it.
 
     Args:
         record: of all claims.
         chapter: whose claims are to be confirmed.
-        first: of the ten blocks for what is not confirmed. Default: the first fresh ones.
+        first: of the blocks for what is not confirmed. Default: the first fresh ones.
 
     Raises:
         SystemExit: if those were looked at.
     """
-    code, used = identity.code(chapter), looked_at(record, chapter)
-    groups: dict[tuple[str, int], list[str]] = {}
-    fresh = first_fresh(used) if first is None else first
+    code, groups = identity.code(chapter), dict[Group, dict[str, dict[str, Any]]]()
     for sentence, (now, claim) in identity.stored(chapter).items():
         if seedless(claim):
             continue
+        many, used = size(claim.record), looked_at(record, chapter, claim.record)
         entry = record.get(chapter, {}).get(sentence, {"confirmations": [], "regressions": []})
-        made = [one for one in entry["confirmations"] if one["identity"] == now]
+        made, entries = whole(entry, now), [begun(now, code, claim)]
         if not made:
-            groups.setdefault(("confirmations", fresh), []).append(sentence)
-            continue
-        if len(made[-1]["blocks"]) < TEN and made[-1]["code"] == code:
-            groups.setdefault(("confirmations", made[-1]["blocks"][0]), []).append(sentence)
-            continue
-        again = [one for one in entry["regressions"] if one["identity"] == now]
-        last = (made + again)[-1]
-        if last["code"] == code:
-            unfinished = len(last["blocks"]) < len(made[-1]["blocks"])
+            name, start = "confirmations", first_fresh(used, many) if first is None else first
+            cut = [one for one in entry[name] if (one["identity"], one["code"]) == (now, code)]
+            if cut and used.isdisjoint(rest(cut[-1], many)):
+                entries, start = cut, cut[-1]["blocks"][0]
+            elif start < CONFIRMING or not used.isdisjoint(range(start, start + many)):
+                raise SystemExit(
+                    f"sweep: blocks from {start} to {start + many - 1} have been looked at for "
+                    f"{chapter}. A block is used up by looking at it; the next ones are from "
+                    f"{first_fresh(used, many)}."
+                )
         else:
-            unfinished = claim.measured is None or claim.measured != last["stored"]
-        if unfinished:
-            groups.setdefault(("regressions", made[-1]["blocks"][0]), []).append(sentence)
-    taken = used.intersection(range(fresh, fresh + TEN))
-    if ("confirmations", fresh) in groups and (fresh < CONFIRMING or (first and taken)):
-        raise SystemExit(
-            f"sweep: blocks from {fresh} to {fresh + TEN - 1} have been looked at for {chapter}. "
-            f"A block is used up by looking at it; the next ones are from {first_fresh(used)}."
-        )
+            name, start = "regressions", made[-1]["blocks"][0]
+            again = [one for one in entry[name] if one["identity"] == now]
+            last = (made + again)[-1]
+            if last["code"] == code and not rest(last, many):
+                continue
+            if last["code"] == code:
+                entries = again
+            elif claim.measured is not None and claim.measured == last["stored"]:
+                continue
+        groups.setdefault(Group(name, range(start, start + many)), {})[sentence] = entries[-1]
     return groups
+
+
+def rest(entry: dict[str, Any], many: int) -> list[int]:
+    """The blocks that are left of so many."""
+    start = entry["blocks"][0]
+    return [k for k in range(start, start + many) if k not in entry["blocks"]]
 
 
 def confirm(record: dict[str, Any], chapter: str, jobs: int, first: int | None = None) -> int:
     """Run what is not confirmed on fresh blocks, and record it. Returns the failures."""
-    code, stored = identity.code(chapter), identity.stored(chapter)
     failures = 0
-    for (name, start), sentences in wanted(record, chapter, first).items():
-        entries = {}
-        for sentence in sentences:
-            now, claim = stored[sentence]
-            listed = of_sentence(record, chapter, sentence, now)[name]
-            last = listed[-1] if listed else begun(now, "", None)
-            if (last["identity"], last["code"]) != (now, code):
-                listed.append(last := begun(now, code, claim.measured))
-            entries[sentence] = last
+    for (name, wide), entries in wanted(record, chapter, first).items():
         there = set.intersection(*(set(entry["blocks"]) for entry in entries.values()))
-        blocks = [k for k in range(start, start + TEN) if k not in there]
-        print(f"{chapter}: {name} of {len(sentences)} claims, blocks {blocks}", flush=True)
+        blocks = [k for k in wide if k not in there]
+        print(f"{chapter}: {name} of {len(entries)} claims, blocks {blocks}", flush=True)
         for block, made in of_blocks(chapter, blocks, jobs):
             for sentence, entry in entries.items():
-                before = len(entry["failed"])
+                before, fresh = len(entry["failed"]), not entry["blocks"]
                 if block not in entry["blocks"]:
                     enter(entry, sentence, block, made)
+                if not entry["runs"]:
+                    print(f"NOT THERE  {entry['record']} has no seeds of block {block}: {sentence}")
+                    continue
+                listed = of_sentence(record, chapter, sentence, entry["identity"])[name]
+                listed += [entry] * fresh
                 for _, source, measured in entry["failed"][before:]:
                     failures += 1
                     print(f"FAILED  block {block}, {source}: {sentence} ({measured})", flush=True)
@@ -245,18 +264,23 @@ def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
     lines, moved, total = [], 0, dict.fromkeys(KINDS, 0)
     for name in names:
         counts, code = dict.fromkeys(KINDS, 0), identity.code(name)
-        for sentence, (now, claim) in identity.stored(name).items():
-            entry = record.get(name, {}).get(sentence, {"confirmations": [], "regressions": []})
-            made = [one for one in entry["confirmations"] if one["identity"] == now and one["runs"]]
-            again = [one for one in entry["regressions"] if one["identity"] == now]
-            if not made:
+        stored, recorded = identity.stored(name), record.get(name, {})
+        for sentence, (now, claim) in stored.items():
+            entry = recorded.get(sentence, {"confirmations": [], "regressions": []})
+            made = last_of(entry, now)
+            if made is None:
                 counts["checked by their record" if seedless(claim) else "not yet confirmed"] += 1
                 continue
-            failed = made[-1]["failed"]
-            counts["failed in some" if failed else "held in every unseen run"] += 1
-            moved += (made + again)[-1]["code"] != code
-            if failed:
-                yield f"held in {made[-1]['held']} of {made[-1]['runs']}: {sentence} ({name})"
+            counts["failed in some" if made.failed else "held in every unseen run"] += 1
+            again = [one for one in entry["regressions"] if one["identity"] == now]
+            moved += (whole(entry, now) + again)[-1]["code"] != code
+            if made.failed or made.failed_before:
+                yield f"{made}: {sentence} ({name})"
+        for sentence, entry in recorded.items():
+            for one in entry["confirmations"] if sentence not in stored else []:
+                if one["failed"]:
+                    how = f"held in {one['held']} of {one['runs']} unseen runs, then restated"
+                    yield f"{how}: {sentence} ({name})"
         lines.append(f"{name:20} {_counted(counts)}")
         total = {kind: total[kind] + counts[kind] for kind in KINDS}
     yield from lines
@@ -281,22 +305,28 @@ def main() -> int:
     except LookupError as error:
         parser.error(str(error))
     names = names or [path.stem for path in chapters.notebooks()]
-    record = records.read(RECORD) if RECORD.exists() else {}
     if options.what == "status":
-        print(*status(record, names), sep="\n")
+        print(*status(known(), names), sep="\n")
         return 0
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # who waits leaves the core to other runs
     failures = 0
-    for name in names:
-        started = time.perf_counter()
-        if options.what == "choose":
-            failed = choose(record, name, options.jobs)
-        else:
-            failed = confirm(record, name, options.jobs, options.blocks)
-        records.write(RECORD, record)
-        print(f"{name}: {failed} failures, {time.perf_counter() - started:.0f} s", flush=True)
-        failures += failed
+    with records.alone(RECORD):
+        record = known()
+        for name in names:
+            started = time.perf_counter()
+            if options.what == "choose":
+                failed = choose(record, name, options.jobs)
+            else:
+                failed = confirm(record, name, options.jobs, options.blocks)
+            records.write(RECORD, record)
+            print(f"{name}: {failed} failures, {time.perf_counter() - started:.0f} s", flush=True)
+            failures += failed
     return int(failures > 0)
+
+
+def known() -> dict[str, Any]:
+    """What is recorded of all claims."""
+    return records.read(RECORD) if RECORD.exists() else {}
 
 
 if __name__ == "__main__":

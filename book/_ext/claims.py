@@ -34,6 +34,7 @@ class Made(NamedTuple):
     section: str
     held: int | None  # in how many runs on unseen seeds, None where there was none
     runs: int
+    told: str = ""  # the same in words, with the failures before
 
     @property
     def failed(self) -> bool:
@@ -42,7 +43,7 @@ class Made(NamedTuple):
     def unseen(self) -> str:
         """How it did on seeds that nobody had looked at."""
         if self.held is not None:
-            return f"held in {self.held} of {self.runs} unseen runs"
+            return self.told
         return "not yet confirmed on unseen seeds" if self.claim.seeds else ""
 
     def facts(self) -> list[str]:
@@ -160,7 +161,7 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
             unseen = confirmation(chapter, claim)
             held, runs = (unseen.held, unseen.runs) if unseen else (None, 0)
             anchor = anchor_of(claim.statement, {made.anchor for made in found})
-            found.append(Made(claim, anchor, section, held, runs))
+            found.append(Made(claim, anchor, section, held, runs, str(unseen or "")))
             blocks.append(block(found[-1]))
         if blocks:
             lay_out(cell, blocks)

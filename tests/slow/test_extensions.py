@@ -65,15 +65,20 @@ CLAIMS = [
 ]
 SOLVED = Claim("Two is solved.", "\u22120.5-0.25")
 CHECK = "worst = 2 / 3\nclaim('Two is less than three.', worst < 1)"
-LOOK = {"failed": [], "blocks": [100], "when": "2026-11-25"}
+LOOK = {"blocks": list(range(100, 110)), "when": "2026-11-25"}
+FAILED = [[103, "mnist", "0.7"]]
 UNSEEN = {
     "one": {
         claim.statement: {
             "identity": "new",
             "choose": {},
             "confirmations": [
-                {"identity": identity, "held": held, "runs": 20, **LOOK}
-                for identity, held in (("new", 1), ("new", new), ("old", 1))
+                {"identity": identity, "held": held, "runs": 20, "failed": failed, **LOOK}
+                for identity, held, failed in (
+                    ("new", 20, []),
+                    ("new", new, []),
+                    ("old", 1, FAILED),
+                )
             ],
             "regressions": [],
         }
@@ -206,10 +211,11 @@ def test_a_claim_is_a_block_with_what_was_measured_and_how_it_did_on_unseen_seed
     text = article(site, "part/one.html")
     assert blocks(text) == [
         "Two is less than three, as batch norm has it. | "
-        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs · "
-        "on the page of all claims",
+        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs, "
+        "after 1 failed confirmation · on the page of all claims",
         "Three is less than four. | "
-        "recorded in compare · held in 20 of 20 unseen runs · on the page of all claims",
+        "recorded in compare · held in 20 of 20 unseen runs, after 1 failed confirmation "
+        "· on the page of all claims",
     ]
     assert "✓" not in text  # a printed line is nowhere left
     assert len(re.findall(r'class="claim claim-failed[^"]*"', text)) == 1
@@ -242,7 +248,7 @@ def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
     assert len(blocks(text)) == 5  # the one that failed stands first, too
     failed = (
         "Two is less than three, as batch norm has it. | measured 0.667 to 0.7 · seeds 0 to 2 · "
-        "held in 18 of 20 unseen runs · Measured"
+        "held in 18 of 20 unseen runs, after 1 failed confirmation · Measured"
     )
     assert blocks(text)[:2] == [failed, failed]
     rows = re.findall(r'<li class="claim ([^"]*)"( id="[^"]*")?', text)

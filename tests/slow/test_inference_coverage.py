@@ -24,28 +24,28 @@ def covered(differences: torch.Tensor, truth: float = 0.0) -> float:
 
 @pytest.mark.parametrize("n", [3, 5, 8, 9, 10, 20])
 @pytest.mark.parametrize("skewed", [False, True], ids=["normal", "skewed"])
-def test_an_interval_over_seeds_holds_the_difference_in_95_of_100_cases(n, skewed):
-    a, b = drawn(2, DRAWS, n, skewed=skewed)
+def test_the_interval_of_a_difference_of_two_of_one_shape_holds_it_in_95_of_100_cases(n, skewed):
+    a, b = drawn(2, DRAWS, n, skewed=skewed)  # the difference of two skewed ones is symmetric
     assert 0.93 < covered(a + 0.3 - b, truth=0.3) < 0.97
 
 
-@pytest.mark.parametrize("n, least, most", [(9, 0.87, 0.92), (60, 0.92, 0.96)])
-def test_where_the_differences_are_skewed_themselves_few_seeds_miss_it_too_often(n, least, most):
-    assert least < covered(drawn(DRAWS, n, skewed=True)) < most
+@pytest.mark.parametrize("n, stated", [(3, 0.88), (5, 0.88), (9, 0.9), (20, 0.92), (60, 0.94)])
+def test_where_the_differences_are_skewed_themselves_few_seeds_miss_it_too_often(n, stated):
+    assert covered(drawn(DRAWS, n, skewed=True)) == pytest.approx(stated, abs=0.02)
 
 
 @pytest.mark.parametrize("n, disagree", [(1000, 0.1), (1000, 0.04), (10_000, 0.025)])
 def test_an_interval_over_images_holds_the_difference_in_95_of_100_cases(n, disagree):
     only_a, only_b = disagree * 0.6, disagree * 0.4
     held = rejected = 0
-    for _ in range(DRAWS // 4):
+    for _ in range(DRAWS):
         chance = torch.rand(n)
         found = over_images(chance < 1 - only_b, (chance >= only_a))
         held += found.low <= only_a - only_b <= found.high
         same = over_images(chance < 1 - disagree / 2, (chance >= disagree / 2))
         rejected += same.p < 0.05
-    assert 0.92 < held / (DRAWS // 4) < 0.98
-    assert rejected / (DRAWS // 4) < 0.07
+    assert 0.92 < held / (DRAWS) < 0.98
+    assert rejected / (DRAWS) < 0.07
 
 
 def seen(ratio: float, n: int) -> float:
@@ -64,7 +64,7 @@ def test_with_the_seeds_needed_a_difference_is_seen_in_80_of_100_cases(ratio):
 def test_with_the_images_needed_a_difference_is_seen_in_80_of_100_cases():
     n = images_needed(0.01, 0.03)
     seen = 0
-    for _ in range(DRAWS // 4):
+    for _ in range(DRAWS):
         chance = torch.rand(n)
         seen += over_images(chance < 0.99, chance >= 0.02).p < 0.05
-    assert 0.73 < seen / (DRAWS // 4) < 0.86
+    assert 0.73 < seen / (DRAWS) < 0.86

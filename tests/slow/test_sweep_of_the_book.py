@@ -18,7 +18,8 @@ def test_a_run_has_a_process_of_its_own_and_may_break():
     found = runs.one(runs.Job("how_we_know", 3, "synthetic"))
     assert found.error is None
     assert len(found.claims) >= 3 and all(made.holds for made in found.claims.values())
-    assert runs.one(runs.Job("no_such_chapter", 0, "synthetic")).error == "its process died"
+    with pytest.raises(SystemExit, match="process of no_such_chapter at block 0 on synthetic died"):
+        runs.one(runs.Job("no_such_chapter", 0, "synthetic"))
 
 
 def test_the_status_is_of_every_chapter_and_an_unknown_one_is_named():
