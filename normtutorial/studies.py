@@ -266,8 +266,8 @@ def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
         source: of the images, ``"mnist"`` or ``"synthetic"``.
 
     Returns:
-        For each setting its runs: those whose seeds are in the block of ``$NORMTUTORIAL_SEED``, or
-        where that has none, in block 0.
+        For each setting those of its runs whose seeds are in the block of ``$NORMTUTORIAL_SEED``,
+        or where that has none, in block 0.
 
     Raises:
         FileNotFoundError: if there is no such record.
