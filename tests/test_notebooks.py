@@ -26,7 +26,6 @@ LONG = {"comparison": 90, "original": 90}  # at most six
 MISSES = {
     "intro": {"columns"},
     "signals": {"columns", "lines", "median", "words"},
-    "experiment": {"columns", "lines"},
     "weight_norm": {"columns", "lines"},
     "batch_norm": {"columns", "lines", "words"},
     "running_statistics": {"columns", "lines", "median", "words"},
