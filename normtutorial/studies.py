@@ -267,8 +267,7 @@ def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
 
     Returns:
         For each setting those of its runs whose seeds are in the block of ``$NORMTUTORIAL_SEED``,
-        or where that has none, in block 0;
-        in the order of their seeds.
+        or where that has none, in block 0; in the order of their seeds.
 
     Raises:
         FileNotFoundError: if there is no such record.
