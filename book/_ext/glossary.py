@@ -12,6 +12,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from plain import prose
+
 LABEL = "ch-glossary"  # of its page
 
 
@@ -47,7 +49,7 @@ def words(env: BuildEnvironment) -> list[Word]:
         spellings = {term.astext(): term["ids"][0] for term in item.findall(nodes.term)}
         meaning = item.next_node(nodes.definition)
         if meaning is not None:
-            text = " ".join(meaning.astext().split())
+            text = " ".join(" ".join(map(prose, meaning.children)).split())
             found.append(Word(spellings, text, links_to_sections(env, meaning)))
     return found
 

@@ -8,11 +8,11 @@
 
   const escaped = text => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-  // Matches any of some spellings: as words of their own, also in the plural, or anywhere.
+  // Matches any of some spellings: as words of their own, also in the plural or with an index, or anywhere.
   function pattern(spellings, whole) {
     const any = spellings.map(escaped).join("|");
     return whole
-      ? new RegExp(`(?<![\\p{L}\\p{N}_])(?:${any})(?:e?s)?(?![\\p{L}\\p{N}_])`, "giu")
+      ? new RegExp(`(?<![\\p{L}\\p{N}_])(?:${any})(?:e?s)?(?![\\p{L}\\p{N}]|(?<![α-ω])_)`, "giu")
       : new RegExp(`(?:${any})`, "giu");
   }
 
