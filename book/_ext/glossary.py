@@ -55,16 +55,21 @@ def words(env: BuildEnvironment) -> list[Word]:
 
 
 def into_the_index(app: Sphinx, env: BuildEnvironment) -> None:
-    """Below each word, in the book's index, the sections that explain it."""
+    """Below each word, in the book's index, the sections that explain it.
+
+    A spelling may name the letter that it stands below: "ε : E".
+    """
     domain: Any = env.get_domain("index")
+    letters = {entry[1]: entry[4] for entry in domain.entries.get(page_of(env), ())}
     for word in words(env):
         for document, anchor in word.explained:
             section = env.get_doctree(document).ids[anchor]
             where = f"{section[0].astext()} ({env.titles[document].astext()})"
-            entry = ("single", f"{next(iter(word.spellings))}; {where}", anchor, "", None)
             entries = domain.entries.setdefault(document, [])
-            if entry not in entries:  # a document that was not read again has it
-                entries.append(entry)
+            for spelling in word.spellings:
+                entry = ("single", f"{spelling}; {where}", anchor, "", letters.get(spelling))
+                if entry not in entries:  # a document that was not read again has it
+                    entries.append(entry)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+from first_use import EVERYDAY
 from glossary import page_of, words
 from plain import plain, prose
 
@@ -23,6 +24,7 @@ SPHINX_OWN = re.compile(
     r'<script[^>]*["/](searchtools|language_data|searchindex)\.js[^>]*></script>\s*'
 )
 READ = (nodes.paragraph, nodes.caption)
+FACTS = {"chapter-facts", "claim-facts"}  # not what a section says
 Record = dict[str, str]
 
 
@@ -44,7 +46,7 @@ def of_section(section: nodes.section, page: str, url: str) -> Record:
             code |= set(re.findall(r"[A-Za-z_]\w{2,}", node.astext()))
         elif isinstance(node, nodes.math_block):
             code |= set(re.findall(r"[α-ω]", plain(node.astext())))
-        elif isinstance(node, READ) and "chapter-facts" not in node["classes"]:
+        elif isinstance(node, READ) and not FACTS & set(node["classes"]):
             passages.append(prose(node))
     top = isinstance(section.parent, nodes.document)
     return {
@@ -62,8 +64,10 @@ def of_document(app: Sphinx, docname: str) -> Iterator[Record]:
     doctree = app.env.get_and_resolve_doctree(docname, app.builder)
     url = app.builder.get_target_uri(docname)
     page = app.env.titles[docname].astext()
+    lists = docname in app.env.__dict__.get("claim_pages", ())  # what the chapters have said
     for section in doctree.findall(nodes.section):
-        yield of_section(section, page, url)
+        record = of_section(section, page, url)
+        yield record | {"text": "", "code": ""} if lists else record
     for entry in doctree.findall(addnodes.desc):
         about = next(iter(entry.findall(nodes.paragraph)), None)
         text = " ".join(prose(about).split()) if about is not None else ""
@@ -85,6 +89,7 @@ def of_glossary(app: Sphinx) -> Iterator[dict[str, Any]]:
             "url": f"{target(page)}#{next(iter(word.spellings.values()))}",
             "text": word.meaning,
             "spellings": list(word.spellings),
+            "everyday": sorted(EVERYDAY & set(word.spellings)),
             "explained": [f"{target(document)}#{anchor}" for document, anchor in word.explained],
         }
 
