@@ -4,7 +4,7 @@
 
 (() => {
   const NAMES = { FIGURE: "figure", DIV: "table", "MJX-CONTAINER": "formula" };
-  const WIDE = ".bd-article :is(figure, .pst-scrollable-table-container, mjx-container[display])";
+  const WIDE = ".bd-article :is(figure, .pst-scrollable-table-container, .demo-panel, mjx-container[display])";
 
   // "Fig. 2.1 scrolls sideways.": of several figures each has its own name.
   function named(box) {
