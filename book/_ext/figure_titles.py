@@ -8,11 +8,13 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
+from plain import prose
+
 
 def caption(app: Sphinx, docname: str, anchor: str) -> str:
     for figure in app.env.get_doctree(docname).findall(nodes.figure):
         if anchor in figure["ids"] and (found := figure.next_node(nodes.caption)) is not None:
-            return " ".join(found.astext().split())
+            return " ".join(prose(found).split())
     return ""
 
 

@@ -18,6 +18,18 @@ EVERYDAY = {
 SKIPPED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.emphasis)
 
 
+def join_lines(paragraph: nodes.paragraph) -> None:
+    """Make one text of the lines of the source, and of the ends between them."""
+    for parent in list(paragraph.findall(nodes.TextElement)):
+        parts: list[nodes.Node] = []
+        for child in parent.children:
+            if isinstance(child, nodes.Text) and parts and isinstance(parts[-1], nodes.Text):
+                child = nodes.Text(parts.pop() + child)
+            parts.append(child)
+        parent.children = []
+        parent += parts
+
+
 def first_use(
     doctree: nodes.document, pattern: re.Pattern[str]
 ) -> tuple[nodes.Text, re.Match] | None:
@@ -48,11 +60,14 @@ def link(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         for spelling, anchor in word.spellings.items()
         if docname not in {document for document, _ in word.explained}
     ]
+    for paragraph in doctree.findall(nodes.paragraph):
+        join_lines(paragraph)
     # "batch statistics" before "batch"
     for spelling, anchor, word in sorted(elsewhere, key=lambda one: len(one[0]), reverse=True):
         if spelling in EVERYDAY or linked & set(word.spellings.values()):
             continue
-        use = rf"\b{re.escape(spelling)}(?:e?s)?\b(?![ -]norm)"  # not the batch of batch norm
+        words_of = r"\s+".join(map(re.escape, spelling.split()))  # a line may end between them
+        use = rf"\b{words_of}(?:e?s)?\b(?![\s-]norm)"  # not the batch of batch norm
         found = first_use(doctree, re.compile(use, re.IGNORECASE))
         if found is None:
             continue

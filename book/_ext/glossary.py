@@ -12,6 +12,8 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
+from plain import prose
+
 LABEL = "ch-glossary"  # of its page
 
 
@@ -47,22 +49,27 @@ def words(env: BuildEnvironment) -> list[Word]:
         spellings = {term.astext(): term["ids"][0] for term in item.findall(nodes.term)}
         meaning = item.next_node(nodes.definition)
         if meaning is not None:
-            text = " ".join(meaning.astext().split())
+            text = " ".join(" ".join(map(prose, meaning.children)).split())
             found.append(Word(spellings, text, links_to_sections(env, meaning)))
     return found
 
 
 def into_the_index(app: Sphinx, env: BuildEnvironment) -> None:
-    """Below each word, in the book's index, the sections that explain it."""
+    """Below each word, in the book's index, the sections that explain it.
+
+    A spelling may name the letter that it stands below: "ε : E".
+    """
     domain: Any = env.get_domain("index")
+    letters = {entry[1]: entry[4] for entry in domain.entries.get(page_of(env), ())}
     for word in words(env):
         for document, anchor in word.explained:
             section = env.get_doctree(document).ids[anchor]
             where = f"{section[0].astext()} ({env.titles[document].astext()})"
-            entry = ("single", f"{next(iter(word.spellings))}; {where}", anchor, "", None)
             entries = domain.entries.setdefault(document, [])
-            if entry not in entries:  # a document that was not read again has it
-                entries.append(entry)
+            for spelling in word.spellings:
+                entry = ("single", f"{spelling}; {where}", anchor, "", letters.get(spelling))
+                if entry not in entries:  # a document that was not read again has it
+                    entries.append(entry)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

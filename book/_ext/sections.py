@@ -15,38 +15,17 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
+from first_use import EVERYDAY
 from glossary import page_of, words
+from plain import plain, prose
 
 SCRIPT = "sections.js"
 SPHINX_OWN = re.compile(
     r'<script[^>]*["/](searchtools|language_data|searchindex)\.js[^>]*></script>\s*'
 )
-SYMBOLS = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "varepsilon": "ε", "epsilon": "ε", "eta": "η",
-    "lambda": "λ", "mu": "μ", "sigma": "σ", "rho": "ρ", "theta": "θ", "pi": "π", "sqrt": "√",
-    "cdot": "·", "times": "×", "lVert": "‖", "rVert": "‖", "sum": "Σ", "partial": "∂", "le": "≤",
-    "ge": "≥", "approx": "≈", "in": "∈", "pm": "±", "mapsto": "↦", "to": "→", "top": "ᵀ",
-}  # fmt: skip
-POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 READ = (nodes.paragraph, nodes.caption)
+FACTS = {"chapter-facts", "claim-facts"}  # not what a section says
 Record = dict[str, str]
-
-
-def readable(formula: str) -> str:
-    """A formula as it may stand in an excerpt: symbols for commands, no indices, no braces."""
-    formula = re.sub(r"_(\{[^{}]*\}|\\?\w)", "", formula)
-    formula = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1 / \2", formula)
-    formula = re.sub(r"\\(begin|end)\{\w+\*?\}|\\[^A-Za-z]|&", " ", formula)
-    formula = re.sub(r"\\([A-Za-z]+)", lambda command: SYMBOLS.get(command[1], " "), formula)
-    formula = re.sub(r"[{}$]", "", formula)
-    return re.sub(r"\^(-?\d)", lambda power: power[1].translate(POWERS), formula)
-
-
-def prose(node: nodes.Node) -> str:
-    """The text of a paragraph."""
-    if isinstance(node, (nodes.math, nodes.math_block)):
-        return readable(node.astext())
-    return node.astext() if isinstance(node, nodes.Text) else "".join(map(prose, node.children))
 
 
 def own(node: nodes.Element) -> Iterator[nodes.Element]:
@@ -66,8 +45,8 @@ def of_section(section: nodes.section, page: str, url: str) -> Record:
         if isinstance(node, nodes.literal_block):
             code |= set(re.findall(r"[A-Za-z_]\w{2,}", node.astext()))
         elif isinstance(node, nodes.math_block):
-            code |= set(re.findall(r"[α-ω]", readable(node.astext())))
-        elif isinstance(node, READ) and "chapter-facts" not in node["classes"]:
+            code |= set(re.findall(r"[α-ω]", plain(node.astext())))
+        elif isinstance(node, READ) and not FACTS & set(node["classes"]):
             passages.append(prose(node))
     top = isinstance(section.parent, nodes.document)
     return {
@@ -85,8 +64,10 @@ def of_document(app: Sphinx, docname: str) -> Iterator[Record]:
     doctree = app.env.get_and_resolve_doctree(docname, app.builder)
     url = app.builder.get_target_uri(docname)
     page = app.env.titles[docname].astext()
+    lists = docname in app.env.__dict__.get("claim_pages", ())  # what the chapters have said
     for section in doctree.findall(nodes.section):
-        yield of_section(section, page, url)
+        record = of_section(section, page, url)
+        yield record | {"text": "", "code": ""} if lists else record
     for entry in doctree.findall(addnodes.desc):
         about = next(iter(entry.findall(nodes.paragraph)), None)
         text = " ".join(prose(about).split()) if about is not None else ""
@@ -106,8 +87,9 @@ def of_glossary(app: Sphinx) -> Iterator[dict[str, Any]]:
             "title": next(iter(word.spellings)),
             "page": app.env.titles[page].astext(),
             "url": f"{target(page)}#{next(iter(word.spellings.values()))}",
-            "text": readable(word.meaning),
+            "text": word.meaning,
             "spellings": list(word.spellings),
+            "everyday": sorted(EVERYDAY & set(word.spellings)),
             "explained": [f"{target(document)}#{anchor}" for document, anchor in word.explained],
         }
 

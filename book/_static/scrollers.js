@@ -3,30 +3,37 @@
 "use strict";
 
 (() => {
-  const NAMES = { FIGURE: "figure", DIV: "table" };
+  const NAMES = { FIGURE: "figure", DIV: "table", "MJX-CONTAINER": "formula" };
+  const WIDE = ".bd-article :is(figure, .pst-scrollable-table-container, .demo-panel, mjx-container[display])";
+
+  // "Fig. 2.1 scrolls sideways.": of several figures each has its own name.
+  function named(box) {
+    const number = box.querySelector(".caption-number");
+    return `${number ? number.textContent.trim() : `This ${NAMES[box.tagName]}`} scrolls sideways.`;
+  }
 
   function mark(box) {
     const scrolls = box.scrollWidth > box.clientWidth + 1;
     if (scrolls === box.classList.contains("scrolls")) return;
     box.classList.toggle("scrolls", scrolls);
+    const formula = box.tagName === "MJX-CONTAINER";
     if (!scrolls) {
-      box.querySelector(".scrolls-hint").remove();
+      (formula ? box.previousElementSibling : box.querySelector(".scrolls-hint")).remove();
       for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
       return;
     }
     const hint = document.createElement("p");
     hint.className = "scrolls-hint";
-    hint.textContent = `This ${NAMES[box.tagName]} scrolls sideways. ⟷`;
-    box.prepend(hint);
+    hint.textContent = `${named(box)} ⟷`;
+    box[formula ? "before" : "prepend"](hint);
     box.tabIndex = 0;
-    box.setAttribute("role", "region");
-    box.setAttribute("aria-label", hint.textContent.slice(0, -2));
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", named(box));
   }
 
-  document.addEventListener("DOMContentLoaded", () => {
+  window.addEventListener("load", async () => {
+    if (window.MathJax) await MathJax.startup.promise;
     const watched = new ResizeObserver(entries => entries.forEach(entry => mark(entry.target)));
-    document
-      .querySelectorAll(".bd-article figure, .bd-article .pst-scrollable-table-container")
-      .forEach(box => watched.observe(box));
+    document.querySelectorAll(WIDE).forEach(box => watched.observe(box));
   });
 })();

@@ -8,25 +8,29 @@
 
   const escaped = text => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-  // Matches any of some spellings: as words of their own, also in the plural, or anywhere.
+  // Matches any of some spellings: as words of their own, also in the plural or with an index, or anywhere.
   function pattern(spellings, whole) {
     const any = spellings.map(escaped).join("|");
     return whole
-      ? new RegExp(`(?<![\\p{L}\\p{N}_])(?:${any})(?:e?s)?(?![\\p{L}\\p{N}_])`, "giu")
+      ? new RegExp(`(?<![\\p{L}\\p{N}_])(?:${any})(?:e?s)?(?![\\p{L}\\p{N}]|(?<![α-ω])_)`, "giu")
       : new RegExp(`(?:${any})`, "giu");
   }
 
   const same = (a, b) => a.toLowerCase() === b.toLowerCase();
 
+  const isTyped = (spelling, typed) => same(spelling, typed) || same(`${spelling}s`, typed);
+
   // The word of the glossary that something typed is a spelling of.
-  const wordOf = typed => glossary.find(word => word.spellings.some(one => same(one, typed)));
+  const wordOf = typed => glossary.find(word => word.spellings.some(one => isTyped(one, typed)));
 
   // What is asked for: the query as one word of the glossary, else each of its words.
   function terms(query) {
     const typed = wordOf(query) ? [query] : query.split(/\s+/);
     return typed.map(one => {
       const word = wordOf(one);
-      return { spellings: word ? word.spellings : [one], word };
+      if (!word) return { spellings: [one] };
+      // Who asks for γ does not ask for every "scale".
+      return { spellings: word.spellings.filter(s => isTyped(s, one) || !word.everyday.includes(s)), word };
     });
   }
 
@@ -37,7 +41,7 @@
     const regexp = pattern(spellings, whole);
     const name = record.kind === "name" ? record.title.split(".").pop() : record.title;
     let points = Math.min(count(record.text, regexp), 12);
-    if (count(record.title, regexp)) points += 10;
+    if (count([record.title, ...(record.spellings || [])].join(", "), regexp)) points += 10;
     if (count(record.code, regexp)) points += 1;
     if (spellings.some(one => same(one, name))) points += 40;
     if (record === word) points += 1000;
@@ -50,7 +54,10 @@
     return sections
       .map(record => ({ record, points: asked.map(term => fit(record, term, whole)) }))
       .filter(({ points }) => points.every(one => one > 0))
-      .map(({ record, points }) => ({ record, points: points.reduce((a, b) => a + b) }))
+      .map(({ record, points }) => {
+        const title = same(record.title, query) ? 100 : 0;
+        return { record, points: points.reduce((a, b) => a + b, title) };
+      })
       .sort((a, b) => b.points - a.points)
       .map(({ record }) => record);
   }

@@ -110,8 +110,8 @@ def notebook(*cells: str | tuple[str, ...], seconds: int | None = None) -> str:
 NOTEBOOKS = {
     "part/one.ipynb": notebook(
         "(ch-one)=\n# One\n\n*Only a question, of more than sixty characters, which nobody takes "
-        "for a description?*\n\nThe running mean of batch norm, and of a batch, is what is read in "
-        "lists. A batch, once more, and its scale, says {cite:t}`a`.",
+        "for a description?*\n\nThe running\nmean of batch norm, and of a batch, is what is read "
+        "in lists. A batch, once more, and its scale, says {cite:t}`a`.",
         "## Measured\n\nA batch.",
         "```{guess} How many?\n:claim: Two is\n:number: 2\n:from: 0\n:to: 1\n:step: 0.1\n```\n\n"
         "```{guess} Which?\n:claim: Two is\n\n- below 0.5\n- 0.5 to 1: many\n- above 1\n\nSo.\n```",

@@ -32,7 +32,8 @@ html_static_path, html_js_files = [{str(chapters.ROOT / "book" / "_static")!r}],
 PAGES = {
     "index.md": "# First\n\n```{toctree}\none\nwords\n```\n",
     "words.md": "(ch-glossary)=\n# Words\n\n```{glossary}\nepsilon\neps\n  The small number "
-    "$\\varepsilon$. See [where it is](one.ipynb#break-it).\n\nbatch\n  Some samples.\n```\n",
+    "under $\\sqrt{\\sigma^2 + \\varepsilon}$. See [where it is](one.ipynb#break-it).\n\n"
+    "batch\n  Some samples.\n```\n",
 }
 
 
@@ -67,12 +68,36 @@ def records(site: Path) -> list[dict]:
 def test_the_search_has_words_with_their_spellings_and_sections_with_their_text(site):
     word, _, *sections = records(site)
     assert word["spellings"] == ["epsilon", "eps"] and word["explained"] == ["one.html#break-it"]
-    assert word["text"].startswith("The small number ε.")
+    assert word["text"].startswith("The small number under √(σ² + ε). See")
     (section,) = [one for one in sections if one["title"] == "Break it"]
     assert section["url"] == "one.html#break-it" and section["page"] == "One"
-    assert section["text"] == "With γ = 0 it is gone."
+    assert section["text"] == "With γ_c = 0 it is gone."
     assert section["code"].split() == ["standardize", "β"]
     assert {one["kind"] for one in sections} == {"section"}
+
+
+def test_a_formula_is_said_in_plain_text_or_left_out(monkeypatch):
+    monkeypatch.syspath_prepend(EXTENSIONS)
+    from plain import plain
+
+    for formula, text in {
+        r"\sqrt{\sigma^2 + \varepsilon}": "√(σ² + ε)",
+        r"\sqrt n\,\sqrt{10}\,\sqrt{x^2}": "√n √10 √(x²)",
+        r"\sigma^2 = \overline{d^2}": "σ² = d\u0305²\u0305",
+        r"\overline{g \hat x}": "g\u0305 \u0305x\u0302\u0305",
+        r"x^{10} + 1.5^{-3}": "x¹⁰ + 1.5⁻³",
+        r"(1 - m)^{T-t}\, e^{z_{nk}}": "(1 - m)^(T-t) e^(z_nk)",
+        r"\frac{1}{\sqrt n}": "1/√n",
+        r"-\tfrac12 \frac{x_n - \mu}{\lVert v \rVert}": "-1/2 (x_n - μ)/‖v‖",
+        r"\frac{a}{b}^2, {ab}^2": "(a/b)², (ab)²",
+        r"\nabla_g L = \nabla_w L \cdot u": "∇_g L = ∇_w L · u",
+        r"D_\text{in} r_{t-1} \sum_{d=1}^{D} x_d^2": "D_in r_(t-1) Σ x_d²",
+        r"\lVert w \rVert^2 \left( \partial L / \partial y \right)": "‖w‖² (∂L / ∂y)",
+        r"x + \unheardof{y}": "…",
+        r"\frac{a": "…",
+        "^2": "…",
+    }.items():
+        assert plain(formula) == text
 
 
 def test_sphinx_own_search_is_left_out(site):

@@ -51,6 +51,7 @@ def pytest_terminal_summary(terminalreporter) -> None:
         "formulas not rendered",
         "axe violations, light",
         "axe violations, dark",
+        "axe violations, phone",
     ):
         line(f"{name}: {sum(FIGURES.get(name, []))}")
     if weights := sorted(kilobytes for kilobytes, _ in FIGURES.get("weight", [])):

@@ -125,23 +125,37 @@ def test_nothing_is_lost_beside_the_page(name, width, watch, server):
     assert page.evaluate(OVERFLOW) == [0, []]
 
 
+def violations(page, **rules: bool) -> list[str]:
+    """What axe finds, a line each."""
+    import axe_playwright_python
+
+    options = {name.replace("_", "-"): {"enabled": on} for name, on in rules.items()}
+    page.add_script_tag(path=Path(axe_playwright_python.__file__).parent / "axe.min.js")
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:160]} {node['target']}"
+        for rule in page.evaluate("rules => axe.run({ rules }).then(r => r.violations)", options)
+        for node in rule["nodes"]
+    ]
+
+
 @every_page
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(name, scheme, watch, server, figures):
-    import axe_playwright_python
-
-    script = Path(axe_playwright_python.__file__).parent / "axe.min.js"
     page = watch(server, color_scheme=scheme, reduced_motion="reduce").open(name)
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
-    page.add_script_tag(path=script)
-    found = page.evaluate("() => axe.run().then(r => r.violations)")
-    nodes = sum(len(rule["nodes"]) for rule in found)
-    figures(f"axe violations, {scheme}", nodes)
-    assert not found, "\n".join(
-        f"{rule['id']} ({rule['impact']}): {node['html'][:160]} {node['target']}"
-        for rule in found
-        for node in rule["nodes"][:4]
-    )
+    found = violations(page)
+    figures(f"axe violations, {scheme}", len(found))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", [page for page in PAGES if not page.startswith("_modules/")])
+def test_axe_finds_nothing_on_a_phone(name, watch, server, figures):
+    size = {"width": 390, "height": 800}
+    page = watch(server, viewport=size, reduced_motion="reduce").open(name)
+    page.wait_for_timeout(300)  # until what scrolls is marked
+    found = violations(page, color_contrast=False)  # the longest: as on any screen
+    figures("axe violations, phone", len(found))
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ def found(page):
         ("RMSNorm", "RMS-norm", "2_normalizations/layer_norm.html#define-it"),
         ("batch norm", "batch-norm", "2_normalizations/batch_norm.html#define-it"),
         ("GroupNorm", "group-norm", "2_normalizations/layer_norm.html#build-it-by-hand"),
+        ("dying relu", "dead-unit", "1_before/experiment.html#the-dead"),
+        ("exploding gradient", "exploding-gradient", "1_before/signals.html#"),
+        ("vanishing gradients", "exploding-gradient", "1_before/signals.html#"),
     ],
 )
 def test_a_search_leads_to_the_word_and_to_the_section_that_explains_it(
@@ -80,9 +83,26 @@ def test_whole_words_come_alone_and_parts_of_words_only_where_there_is_no_other(
     field = page.locator(".bd-search-container input[name=q]")
     field.fill("recalibr")
     assert "recalibration" in page.locator("#search-results").inner_text()
+    for half in ("exploding", "vanishing"):
+        field.fill(half)
+        assert found(page)[0] == "reference/glossary.html#term-exploding-gradient"
     field.fill("no such word")
     assert found(page) == []
     assert page.locator("#search-status").inner_text() == "No places for “no such word”."
+
+
+def test_a_symbol_does_not_find_everyday_words_and_the_list_of_claims_is_found_by_its_title(visit):
+    page = visit(f"{HOME}/search.html?q=β")
+    marked = {one.lower() for one in page.locator("#search-results mark").all_inner_texts()}
+    assert "β" in marked and marked <= {"β", "beta"}
+    field = page.locator(".bd-search-container input[name=q]")
+    field.fill("shift")
+    assert "shift" in page.locator("#search-results mark").all_inner_texts()
+    field.fill("all claims")
+    assert "reference/claims.html" in found(page)[:2]
+    texts = page.evaluate("window.normtutorial.sections.map(one => [one.url, one.text])")
+    assert [text for url, text in texts if "reference/claims.html" in url] == [""]
+    assert not any("on unseen seeds ·" in text for _, text in texts)  # the line below a claim
 
 
 def test_the_keyboard_finds_from_any_page(visit):
@@ -126,13 +146,35 @@ def test_a_figure_that_is_too_wide_says_so_and_scrolls_by_keyboard(visit):
     figure.scroll_into_view_if_needed()
     figure.locator(".scrolls-hint").wait_for()
     assert figure.get_attribute("tabindex") == "0"  # not every browser lets the Tab key stop here
-    assert figure.get_attribute("aria-label") == "This figure scrolls sideways."
+    number = figure.locator(".caption-number").inner_text().strip()
+    assert figure.get_attribute("aria-label") == f"{number} scrolls sideways."
     figure.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function("document.querySelector('#fig-signals-forward').scrollLeft > 0")
     page.set_viewport_size(WIDE)
     page.wait_for_function("!document.querySelector('#fig-signals-forward.scrolls')")
     assert figure.get_attribute("tabindex") is None
+
+
+def test_a_formula_has_the_width_of_a_phone_and_says_so_where_that_is_not_enough(visit):
+    page = visit(address("batch_norm"), PHONE)
+    typeset(page)
+    page.wait_for_selector("mjx-container.scrolls")
+    for formula in page.locator("div.math > mjx-container").all():
+        inside, wide, all_of_it = formula.evaluate(
+            "m => [m.clientWidth, m.parentElement.clientWidth, m.scrollWidth]"
+        )
+        assert inside >= wide - 1  # its number takes no room beside it
+        hint = formula.evaluate("m => m.previousElementSibling?.className === 'scrolls-hint'")
+        assert hint == (all_of_it > inside + 1)
+        assert (formula.get_attribute("tabindex") == "0") == hint
+
+
+def test_a_margin_note_does_not_narrow_the_text_of_a_phone(visit):
+    page = visit(address("running_statistics"), PHONE)
+    note = page.locator("aside.margin").first
+    assert note.evaluate("a => a.offsetWidth >= a.parentElement.clientWidth - 1")
+    assert note.evaluate("a => getComputedStyle(a).float") == "none"
 
 
 @pytest.mark.parametrize("size", [PHONE, TABLET], ids=["phone", "tablet"])
@@ -172,3 +214,12 @@ def test_the_index_leads_from_a_method_to_the_sections_that_explain_it(visit):
         entry = page.locator("li", has=page.get_by_role("link", name=method, exact=True)).last
         links = [a.get_attribute("href") for a in entry.locator("ul a").all()]
         assert any(f"/{chapter}.html#" in link for link in links), (method, links)
+
+
+def test_the_index_has_each_letter_once_and_sections_below_every_spelling(visit):
+    page = visit(f"{HOME}/genindex.html")
+    letters = page.locator("article h2").all_inner_texts()
+    assert all(letter.strip("#") in {"Symbols", "_"} or letter.isascii() for letter in letters)
+    for spelling in ("eps", "ε", "epsilon", "γ", "β"):
+        entry = page.locator("li", has=page.get_by_role("link", name=spelling, exact=True)).last
+        assert entry.locator("ul a").count() > 0, spelling
