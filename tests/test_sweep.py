@@ -344,6 +344,15 @@ def test_what_is_cut_off_confirms_nothing_and_another_module_needs_fresh_blocks(
     assert held(record, "A", "regressions") == []
 
 
+@pytest.mark.parametrize("runs, blocks", [(0, 10), (18, 9), (20, 11)])
+def test_ten_blocks_that_were_asked_are_a_confirmation_and_no_others(runs, blocks):
+    entry = {"identity": "now", "held": runs, "failed": [], "when": ""}
+    made = [{**entry, "runs": runs, "blocks": list(range(blocks))}]
+    assert confirmed.last_of({"confirmations": made}, "now") is None
+    made.append({**entry, "runs": 20, "blocks": list(range(10))})
+    assert confirmed.last_of({"confirmations": made}, "now").runs == 20
+
+
 def test_a_failed_confirmation_stays_when_the_claim_is_another_one(book, monkeypatch):
     record = {}
     book.states(A=("x != 104", "1"), B=("x != 105", "1"))
