@@ -11,12 +11,23 @@ from torch import nn
 
 from .checks import is_finite, positive, whole
 from .data import ImageData
-from .models import MLP, OriginalNet, init_normal_
+from .models import MLP, OriginalNet, ResidualMLP, init_normal_
 from .norms import NORMS
 from .runtime import seed_list
 from .training import History, fit
 
-__all__ = ["NAMES", "WIDTHS", "Run", "build", "compare", "learning_rate_sweep", "recorded"]
+__all__ = [
+    "DEEP",
+    "NAMES",
+    "WIDTHS",
+    "Deep",
+    "Run",
+    "build",
+    "compare",
+    "deep",
+    "learning_rate_sweep",
+    "recorded",
+]
 
 WIDTHS = (784, 512, 512, 256, 10)
 """The original notebook's network."""
@@ -42,12 +53,44 @@ class Run(NamedTuple):
     history: History
 
 
+class Deep(NamedTuple):
+    """A deep and narrow network, and the learning rate that it is trained with.
+
+    Attributes:
+        norm, std, skips: as for :func:`build`.
+        depth: hidden layers, of 64 units each.
+        lr: of plain SGD. Each is the best of several in one trial with a seed that no study uses.
+    """
+
+    norm: str
+    std: str | None
+    depth: int
+    skips: bool
+    lr: float
+
+
+_STARTS = {  # norm, std; the rates at 20 and 50 layers, then the same with skips
+    "default": ("none", None, (0.1, 0.1, 0.03, 0.01)),
+    "He": ("none", "kaiming", (0.03, 0.01, 0.001, 0.001)),
+    "batch": ("batch", "kaiming", (0.3, 0.3, 0.3, 0.3)),
+    "layer": ("layer", "kaiming", (0.03, 0.01, 0.1, 0.1)),
+}
+
+DEEP = {
+    f"{start}, {depth} layers{skips and ', skips'}": Deep(norm, std, depth, bool(skips), lr)
+    for start, (norm, std, rates) in _STARTS.items()
+    for (skips, depth), lr in zip(product(("", "skips"), (20, 50)), rates, strict=True)
+}
+"""What :func:`deep` knows: ``"batch, 50 layers, skips"`` and 15 others."""
+
+
 def build(
     norm: str,
     widths: Sequence[int] = WIDTHS,
     *,
     seed: int = 0,
     std: float | str | None = None,
+    skips: bool = False,
     device: torch.device | str | None = None,
     **options: Any,
 ) -> nn.Module:
@@ -60,6 +103,7 @@ def build(
         widths: features from input to output.
         seed: of the initial weights.
         std: None keeps torch's initialization; else as for :func:`~normtutorial.init_normal_`.
+        skips: make it a :class:`~normtutorial.ResidualMLP`, which has the same weights.
         device: where the network goes, after it was made on the CPU.
         options: further arguments of :class:`~normtutorial.MLP`, such as ``activation``.
 
@@ -72,11 +116,12 @@ def build(
     """
     _expect_known([norm])
     seed = whole("build", "seed", seed, least=0)
-    if norm == "original" and (tuple(widths) != WIDTHS or options):
+    if norm == "original" and (tuple(widths) != WIDTHS or skips or options):
         raise ValueError(f"The original network has widths {WIDTHS} and no options.")
+    make = ResidualMLP if skips else MLP
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = OriginalNet() if norm == "original" else MLP(widths, norm, **options)
+        model = OriginalNet() if norm == "original" else make(widths, norm, **options)
         if std is not None:
             init_normal_(model, std)
     return model.to(device)
@@ -189,6 +234,28 @@ def learning_rate_sweep(
         fit(model, data, steps=steps, optimizer=sgd, **own, **settings)
 
     return _runs(product(norms, rates, seeds), train)
+
+
+def deep(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
+    """Train a deep network: can it be trained at all?
+
+    Args:
+        setting: one of :data:`DEEP`.
+        data: what to train on.
+        seed: of the weights and the batches.
+        steps: batches of 128.
+
+    Raises:
+        ValueError: an unknown setting, or a number out of bounds.
+    """
+    if setting not in DEEP:
+        raise ValueError(f"Unknown setting {setting!r}. Known ones: {'; '.join(DEEP)}.")
+    norm, std, depth, skips, lr = DEEP[setting]
+    widths = (784, *[64] * depth, 10)
+    model = build(norm, widths, seed=seed, std=std, skips=skips, device=data.device)
+    sgd = torch.optim.SGD(model.parameters(), lr)
+    history = fit(model, data, steps=steps, optimizer=sgd, seed=seed, progress=False)
+    return Run(norm, lr, seed, history)
 
 
 def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:

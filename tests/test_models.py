@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from normtutorial import MLP, BatchNorm, GroupNorm, WeightNormLinear, init_normal_
+from normtutorial import (
+    MLP,
+    BatchNorm,
+    GroupNorm,
+    ResidualMLP,
+    WeightNormLinear,
+    init_normal_,
+)
 from normtutorial.norms import NORMS
 
 
@@ -161,3 +168,36 @@ def test_with_a_generator_the_global_random_state_is_untouched():
 def test_another_std_is_refused(std):
     with pytest.raises(ValueError, match='expects a positive std, "kaiming" or "xavier"; got'):
         init_normal_(nn.Linear(8, 6), std)
+
+
+def by_hand(model, x):
+    """What a residual network of two hidden layers and batch norm puts out."""
+    first = model.linear1(x.flatten(1))
+    second = first + model.linear2(model.act1(model.norm1(first)))
+    return model.linear3(model.act2(model.norm2(second)))
+
+
+def test_a_skip_adds_what_enters_a_layer_to_what_leaves_it():
+    model = ResidualMLP((8, 6, 6, 3), "batch").double()
+    x = torch.randn(5, 2, 4, dtype=torch.float64)
+    assert_close(model(x), by_hand(model, x))
+
+
+def test_with_skips_the_parameters_are_the_same():
+    plain, residual = MLP((8, 6, 6, 3), "layer"), ResidualMLP((8, 6, 6, 3), "layer")
+    residual.load_state_dict(plain.state_dict())
+    assert names(residual) == names(plain)
+
+
+def test_around_a_single_hidden_layer_there_is_no_skip():
+    residual = ResidualMLP((8, 6, 3))
+    plain = MLP((8, 6, 3))
+    plain.load_state_dict(residual.state_dict())
+    x = torch.randn(4, 8)
+    assert_close(residual(x), plain(x))
+
+
+@pytest.mark.parametrize("widths", [(8, 6, 5, 3), (8, 3)])
+def test_layers_that_cannot_be_added_are_refused(widths):
+    with pytest.raises(ValueError, match=r"ResidualMLP expects hidden layers of one width.*got"):
+        ResidualMLP(widths)

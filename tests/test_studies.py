@@ -9,9 +9,26 @@ from torch.testing import assert_close
 
 import normtutorial as nt
 from helpers import toy
-from normtutorial import History, OriginalNet, WeightNormLinear, fit, studies, training
+from normtutorial import (
+    History,
+    OriginalNet,
+    ResidualMLP,
+    WeightNormLinear,
+    fit,
+    studies,
+    training,
+)
 from normtutorial.norms import NORMS
-from normtutorial.studies import NAMES, WIDTHS, build, compare, learning_rate_sweep, recorded
+from normtutorial.studies import (
+    DEEP,
+    NAMES,
+    WIDTHS,
+    build,
+    compare,
+    deep,
+    learning_rate_sweep,
+    recorded,
+)
 
 SMALL = (16, 24, 24, 10)
 
@@ -282,3 +299,32 @@ def test_a_recorded_study_is_read_at_the_seeds_of_the_book(record, monkeypatch, 
 def test_a_source_that_was_not_recorded_is_named(record):
     with pytest.raises(ValueError, match="recorded expects a source among mnist; got 'synthetic'"):
         recorded(record, "synthetic")
+
+
+def test_with_skips_a_network_starts_with_the_same_weights():
+    plain, residual = (build("batch", (16, 24, 24, 10), seed=3, skips=s) for s in (False, True))
+    assert type(residual) is ResidualMLP
+    assert_close(residual.state_dict(), plain.state_dict())
+
+
+def test_a_deep_network_is_the_one_that_its_name_says():
+    assert len(DEEP) == 16
+    for name, setting in DEEP.items():
+        assert f"{setting.depth} layers" in name and ("skips" in name) == setting.skips
+
+
+def test_a_deep_network_is_trained_at_its_rate_from_its_seed():
+    setting = "layer, 20 layers, skips"
+    run = deep(setting, toy(side=28), seed=1, steps=2)
+    assert (run.norm, run.lr, run.seed) == ("layer", DEEP[setting].lr, 1)
+    widths = (784, *[64] * 20, 10)
+    model = build("layer", widths, seed=1, std="kaiming", skips=True)
+    by_hand = fit(
+        model, toy(side=28), steps=2, seed=1, optimizer=torch.optim.SGD(model.parameters(), 0.1)
+    )
+    assert run.history.train_loss == by_hand.train_loss
+
+
+def test_an_unknown_setting_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"Unknown setting 'batch'\. Known ones: default, 20 lay"):
+        deep("batch", toy(), seed=0)

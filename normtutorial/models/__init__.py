@@ -2,5 +2,6 @@
 
 from .mlp import MLP, init_normal_
 from .original import OriginalNet
+from .residual import ResidualMLP
 
-__all__ = ["MLP", "OriginalNet", "init_normal_"]
+__all__ = ["MLP", "OriginalNet", "ResidualMLP", "init_normal_"]
