@@ -132,8 +132,8 @@ def run_processes(
         timeout: after so many seconds all are ended.
 
     Returns:
-        What the function returned, process by process: ``[0, 1]`` if it is
-        ``torch.distributed.get_rank`` in two of them.
+        What the function returned in each process. Of two that call ``torch.distributed.get_rank``
+        it is ``[0, 1]``.
 
     Raises:
         ValueError: a function that the processes could not import, or a number out of bounds.
