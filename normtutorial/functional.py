@@ -45,6 +45,17 @@ class Group(Protocol):
     Attributes:
         rank: which of them this is.
         counts: how many values share a mean in each.
+
+    Example:
+        >>> class Alone:  # the only process
+        ...     rank, counts = 0, torch.tensor([2])
+        ...     def gather(self, *tensors):
+        ...         return [t[None] for t in tensors]
+        ...     def sum(self, *tensors):
+        ...         return tensors
+        >>> _, mean, var = statistics(torch.tensor([[1.0], [3.0]]), (0,), group=Alone())
+        >>> mean.item(), var.item()
+        (2.0, 1.0)
     """
 
     rank: int
