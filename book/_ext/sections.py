@@ -67,7 +67,10 @@ def of_document(app: Sphinx, docname: str) -> Iterator[Record]:
     lists = docname in app.env.__dict__.get("claim_pages", ())  # what the chapters have said
     for section in doctree.findall(nodes.section):
         record = of_section(section, page, url)
-        yield record | {"text": "", "code": ""} if lists else record
+        if lists:
+            yield record | {"text": "", "code": ""}
+            return
+        yield record
     for entry in doctree.findall(addnodes.desc):
         about = next(iter(entry.findall(nodes.paragraph)), None)
         text = " ".join(prose(about).split()) if about is not None else ""

@@ -50,7 +50,7 @@ def found(page):
         ("RMSNorm", "RMS-norm", "2_normalizations/layer_norm.html#define-it"),
         ("batch norm", "batch-norm", "2_normalizations/batch_norm.html#define-it"),
         ("GroupNorm", "group-norm", "2_normalizations/layer_norm.html#build-it-by-hand"),
-        ("dying relu", "dead-unit", "1_before/experiment.html#the-dead"),
+        ("dying relu", "dead-unit", "1_before/experiment.html#the-units-that-do-not-survive-it"),
         ("exploding gradient", "exploding-gradient", "1_before/signals.html#"),
         ("vanishing gradients", "exploding-gradient", "1_before/signals.html#"),
     ],
