@@ -146,3 +146,14 @@ def test_every_target_and_every_file_that_it_names_is_there():
     assert targets <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
         assert (chapters.ROOT / name).exists(), name
+
+
+def test_the_rows_that_it_names_are_measured_and_within_five_percent_of_torch():
+    named = [" ".join(name.split()) for name in re.findall(r"`(our [^`]+compiled)`", ONE_LINE)]
+    results = chapters.ROOT.glob("benchmarks/results/*.json")
+    records = [json.loads(path.read_text("utf-8")) for path in results]
+    rows = [row for record in records for row in record.get("rows", [])]
+    assert named
+    for name in named:
+        medians = [row["median"] for row in rows if row["name"].startswith(name)]
+        assert medians and max(medians) < 1.05, (name, medians)
