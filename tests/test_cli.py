@@ -92,7 +92,7 @@ def no_memory(monkeypatch):
 
 
 def replace_networks(monkeypatch, make) -> None:
-    for module in "commands", "studies":
+    for module in "commands", "studies.runs":
         monkeypatch.setattr(f"normtutorial.{module}.build", lambda *_, **__: make())
 
 
@@ -141,7 +141,7 @@ def seen(monkeypatch) -> dict:
         return fit(model, images, **settings)
 
     monkeypatch.setattr(commands, "fit", spy)
-    monkeypatch.setattr(studies, "fit", spy)
+    monkeypatch.setattr("normtutorial.studies.runs.fit", spy)
     monkeypatch.setattr(nn.Module, "compile", lambda model: seen.update(compiled=model))
     return seen
 

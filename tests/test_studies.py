@@ -15,7 +15,6 @@ from normtutorial import (
     ResidualMLP,
     WeightNormLinear,
     fit,
-    studies,
     training,
 )
 from normtutorial.norms import NORMS
@@ -154,7 +153,7 @@ def test_compare_runs_every_normalization_with_every_seed():
 
 def test_a_run_is_there_before_the_next_one_begins(monkeypatch):
     begun = []
-    monkeypatch.setattr(studies, "fit", lambda *_, seed, **__: begun.append(seed))
+    monkeypatch.setattr("normtutorial.studies.runs.fit", lambda *_, seed, **__: begun.append(seed))
     for run in compare(["none"], images(), seeds=[0, 1, 2]):
         assert begun[-1] == run.seed
     assert begun == [0, 1, 2]
@@ -170,7 +169,7 @@ def test_an_interrupted_run_is_the_last(monkeypatch):
     def interrupted_the_second_time(*_, seed, history, **__):
         history.interrupted = seed == 1
 
-    monkeypatch.setattr(studies, "fit", interrupted_the_second_time)
+    monkeypatch.setattr("normtutorial.studies.runs.fit", interrupted_the_second_time)
     runs = list(compare(["none", "batch"], images(), seeds=[0, 1, 2]))
     assert [(run.norm, run.seed) for run in runs] == [("none", 0), ("none", 1)]
 
@@ -182,7 +181,7 @@ def test_a_run_that_an_error_ends_is_there_before_the_error(monkeypatch, study):
         if seed == 1:
             raise MemoryError("no more")
 
-    monkeypatch.setattr(studies, "fit", fails_the_second_time)
+    monkeypatch.setattr("normtutorial.studies.runs.fit", fails_the_second_time)
     rates = [[0.1]] if study is learning_rate_sweep else []
     runs = []
     with pytest.raises(MemoryError, match="no more"):
@@ -197,7 +196,7 @@ def test_an_error_before_the_first_step_leaves_no_run(monkeypatch):
     def fails(*_, **__):
         raise MemoryError("no more")
 
-    monkeypatch.setattr(studies, "build", fails)
+    monkeypatch.setattr("normtutorial.studies.runs.build", fails)
     with pytest.raises(MemoryError, match="no more"):
         next(compare(["none"], images(), seeds=[0]))
 

@@ -94,4 +94,5 @@ def test_the_digest_knows_the_settings_and_what_is_kept_of_a_run(monkeypatch):
 def test_the_studies_of_the_book_name_the_code_that_decides_them():
     for one in study.STUDIES.values():
         assert len(study.digest(one)) == 16
-        assert any(path.name == "studies.py" for path in study.closure.used(one.code))
+        files = {path.name for path in study.closure.used(one.code)}
+        assert "runs.py" in files and "records.py" not in files

@@ -1,33 +1,19 @@
-"""Studies over seeds and settings, run by run: what several chapters and the command line share."""
+"""Networks with each normalization, trained over seeds and learning rates, run by run."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from .checks import is_finite, positive, whole
-from .data import ImageData
-from .models import MLP, OriginalNet, ResidualMLP, init_normal_
-from .norms import NORMS
-from .runtime import seed_list
-from .training import History, fit
+from ..checks import is_finite, positive, whole
+from ..data import ImageData
+from ..models import MLP, OriginalNet, ResidualMLP, init_normal_
+from ..norms import NORMS
+from ..training import History, fit
 
-__all__ = [
-    "DEEP",
-    "NAMES",
-    "WIDTHS",
-    "Deep",
-    "Run",
-    "build",
-    "compare",
-    "deep",
-    "learning_rate_sweep",
-    "recorded",
-]
+__all__ = ["NAMES", "WIDTHS", "Run", "build", "compare", "learning_rate_sweep"]
 
 WIDTHS = (784, 512, 512, 256, 10)
 """The original notebook's network."""
@@ -51,38 +37,6 @@ class Run(NamedTuple):
     lr: float
     seed: int
     history: History
-
-
-class Deep(NamedTuple):
-    """A deep and narrow network, and the learning rate that it is trained with.
-
-    Attributes:
-        norm, std, skips: as for :func:`build`.
-        depth: hidden layers, of 64 units each.
-        lr: of plain SGD, the best of a coarse grid in one trial with a seed that no study uses,
-            after a pilot with seeds 0 and 1 of the synthetic digits.
-    """
-
-    norm: str
-    std: str | None
-    depth: int
-    skips: bool
-    lr: float
-
-
-_STARTS = {  # norm, std; the rates at 20 and 50 layers, then the same with skips
-    "default": ("none", None, (0.1, 0.1, 0.03, 0.01)),
-    "He": ("none", "kaiming", (0.03, 0.01, 0.001, 0.001)),
-    "batch": ("batch", "kaiming", (0.3, 0.3, 0.3, 0.3)),
-    "layer": ("layer", "kaiming", (0.03, 0.01, 0.1, 0.1)),
-}
-
-DEEP = {
-    f"{start}, {depth} layers{skips and ', skips'}": Deep(norm, std, depth, bool(skips), lr)
-    for start, (norm, std, rates) in _STARTS.items()
-    for (skips, depth), lr in zip(product(("", "skips"), (20, 50)), rates, strict=True)
-}
-"""What :func:`deep` knows: ``"batch, 50 layers, skips"`` and 15 others."""
 
 
 def build(
@@ -235,58 +189,6 @@ def learning_rate_sweep(
         fit(model, data, steps=steps, optimizer=sgd, **own, **settings)
 
     return _runs(product(norms, rates, seeds), train)
-
-
-def deep(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
-    """Train a deep network: can it be trained at all?
-
-    Args:
-        setting: one of :data:`DEEP`.
-        data: what to train on.
-        seed: of the weights and the batches.
-        steps: batches of 128.
-
-    Raises:
-        ValueError: an unknown setting, or a number out of bounds.
-    """
-    if setting not in DEEP:
-        raise ValueError(f"Unknown setting {setting!r}. Known ones: {'; '.join(DEEP)}.")
-    norm, std, depth, skips, lr = DEEP[setting]
-    widths = (784, *[64] * depth, 10)
-    model = build(norm, widths, seed=seed, std=std, skips=skips, device=data.device)
-    sgd = torch.optim.SGD(model.parameters(), lr)
-    history = fit(model, data, steps=steps, optimizer=sgd, seed=seed, progress=False)
-    return Run(norm, lr, seed, history)
-
-
-def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
-    """The runs that ``make study`` has recorded, at the seeds that the book runs at now.
-
-    Args:
-        path: of the record.
-        source: of the images, ``"mnist"`` or ``"synthetic"``.
-
-    Returns:
-        For each setting those of its runs whose seeds are in the block of ``$NORMTUTORIAL_SEED``,
-        or where that has none, in block 0; in the order of their seeds.
-
-    Raises:
-        FileNotFoundError: if there is no such record.
-        ValueError: if it has nothing of this source.
-    """
-    found = json.loads(Path(path).read_text("utf-8"))["runs"]
-    if source not in found:
-        raise ValueError(f"recorded expects a source among {', '.join(found)}; got {source!r}.")
-    (first,) = seed_list(1)
-    runs: dict[str, list[dict[str, Any]]] = found[source]
-    there = {run["seed"] // 1000 for of_setting in runs.values() for run in of_setting}
-    block = first // 1000 if first // 1000 in there else 0
-    return {
-        setting: sorted(
-            (run for run in of_setting if run["seed"] // 1000 == block), key=lambda run: run["seed"]
-        )
-        for setting, of_setting in runs.items()
-    }
 
 
 def _expect_known(norms: Iterable[str]) -> None:
