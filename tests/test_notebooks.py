@@ -27,7 +27,6 @@ MISSES = {
     "weight_norm": {"columns", "lines"},
     "batch_norm": {"columns", "lines", "words"},
     "running_statistics": {"columns", "lines", "median", "words"},
-    "layer_norm": {"columns", "lines", "words"},
     "comparison": {"columns", "lines", "median"},
     "original": {"columns", "lines", "words"},
     "how_we_know": {"columns", "lines", "median"},
