@@ -3,19 +3,24 @@
 One file for each study, so that the record of one stays good when another is added.
 """
 
+from .audit import AUDIT, Audit, audit, repaired
 from .depth import DEEP, Deep, deep
 from .records import recorded
 from .runs import NAMES, WIDTHS, Run, build, compare, learning_rate_sweep
 
 __all__ = [
+    "AUDIT",
     "DEEP",
     "NAMES",
     "WIDTHS",
+    "Audit",
     "Deep",
     "Run",
+    "audit",
     "build",
     "compare",
     "deep",
     "learning_rate_sweep",
     "recorded",
+    "repaired",
 ]
