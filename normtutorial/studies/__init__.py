@@ -3,9 +3,9 @@
 One file for each study, so that the record of one stays good when another is added.
 """
 
-from .audit import AUDIT, Audit, audit, repaired
 from .depth import DEEP, Deep, deep
 from .records import recorded
+from .repairs import AUDIT, Audit, audit, repaired
 from .runs import NAMES, WIDTHS, Run, build, compare, learning_rate_sweep
 
 __all__ = [
