@@ -21,13 +21,12 @@ EXPLORER_CHARACTERS = 300_000  # a run to drag through; compressed it is a fifth
 IMAGE_CHARACTERS = 500_000  # of base64: 375 kB
 CLAIMS_IN_THE_BOOK = 60
 CPU_SECONDS = 60  # of a chapter; a third of it is to spare, for slower machines
-LONG = {"signals": 90, "comparison": 90, "original": 90}  # at most six
+LONG = {"signals": 90, "comparison": 90}  # at most six
 # Chapters that do not keep to these rules of the page yet. One that does leaves the list.
 MISSES = {
     "weight_norm": {"columns", "lines"},
     "running_statistics": {"columns", "lines", "median", "words"},
     "comparison": {"columns", "lines", "median"},
-    "original": {"columns", "lines", "words"},
     "how_we_know": {"columns", "lines", "median"},
 }
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
