@@ -28,7 +28,6 @@ MISSES = {
     "batch_norm": {"columns", "lines", "words"},
     "running_statistics": {"columns", "lines", "median", "words"},
     "layer_norm": {"columns", "lines", "words"},
-    "comparison": {"columns", "lines", "median"},
     "original": {"columns", "lines", "words"},
     "how_we_know": {"columns", "lines", "median"},
 }
