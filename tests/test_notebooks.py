@@ -30,7 +30,6 @@ MISSES = {
     "layer_norm": {"columns", "lines", "words"},
     "comparison": {"columns", "lines", "median"},
     "original": {"columns", "lines", "words"},
-    "how_we_know": {"columns", "lines", "median"},
 }
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
 
