@@ -2,8 +2,8 @@
 
 A figure is stored as one picture. Where white bands divide it into a row of panels, a second one is
 made with the panels in a column, each with the labels of the first axis if it has none of its own;
-the browser shows it on screens up to 600 pixels. Other figures keep their width there and scroll
-(``scrollers.js``).
+the browser shows it on screens up to 600 pixels. A figure that is narrower than that is shown whole
+there; other figures keep their width and scroll (``scrollers.js``).
 """
 
 import re
@@ -74,9 +74,11 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    made = set()
+    made, small = set(), set()
     for path in site.glob("_images/*.png"):
         with Image.open(path) as opened:
+            if opened.width < WIDE:
+                small.add(path.stem)
             tall = stacked(np.asarray(opened.convert("RGB")))
         if tall is not None:
             picture = Image.fromarray(tall).quantize(64)
@@ -84,6 +86,8 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             made.add(path.stem)
 
     def both(image: re.Match[str]) -> str:
+        if image[2] in small:
+            return f"<picture>{image[0]}</picture>"  # has the width of the screen (custom.css)
         if image[2] not in made:
             return image[0]
         narrow = image[1].replace(".png", "-stacked.png")
