@@ -1,4 +1,4 @@
-"""Each entry of the bibliography is cited on some page; what is cited without one stops the build."""
+"""Each entry of the bibliography is cited on some page; a citation without one stops the build."""
 
 import re
 

@@ -2,8 +2,8 @@
 
 A figure is stored as one picture. Where white bands divide it into a row of panels, a second one is
 made with the panels in a column, each with the labels of the first axis if it has none of its own;
-the browser shows it on screens up to 600 pixels. A figure that is narrower than that is shown whole
-there; other figures keep their width and scroll (``scrollers.js``).
+the browser shows it on screens up to 600 pixels. One that is not much wider than those is shown
+whole there; other figures keep their width and scroll (``scrollers.js``).
 """
 
 import re
@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 IMAGE = re.compile(r'<img [^>]*src="([^"]*_images/(\w+)\.png)"[^>]*/?>')
 MOST = 3  # panels
 WIDE = 600  # pixels; narrower figures need no second picture
+SMALL = 640  # pixels; can be read when they are as narrow as a phone
 GAP = 8  # white columns at least between two panels
 TICK = 12  # columns at most between the first ink of a panel and its axis, if it has no labels
 NOTE = (
@@ -77,7 +78,7 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     made, small = set(), set()
     for path in site.glob("_images/*.png"):
         with Image.open(path) as opened:
-            if opened.width < WIDE:
+            if opened.width < SMALL:
                 small.add(path.stem)
             tall = stacked(np.asarray(opened.convert("RGB")))
         if tall is not None:
@@ -86,10 +87,8 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             made.add(path.stem)
 
     def both(image: re.Match[str]) -> str:
-        if image[2] in small:
-            return f"<picture>{image[0]}</picture>"  # has the width of the screen (custom.css)
-        if image[2] not in made:
-            return image[0]
+        if image[2] not in made:  # what is in a picture has the width of the screen (custom.css)
+            return f"<picture>{image[0]}</picture>" if image[2] in small else image[0]
         narrow = image[1].replace(".png", "-stacked.png")
         source = f'<source media="(max-width: 600px)" srcset="{narrow}">'
         return f"<picture>{source}{image[0]}</picture>{NOTE}"

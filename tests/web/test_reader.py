@@ -140,6 +140,11 @@ def test_panels_stand_in_a_column_on_a_phone_and_side_by_side_elsewhere(visit):
         assert page.locator(figure).evaluate("f => f.scrollWidth <= f.clientWidth + 1")
 
 
+def test_a_small_figure_is_shown_whole_on_a_phone(visit):
+    figure = visit(address("intro"), PHONE).locator("#fig-intro-start")
+    assert figure.evaluate("f => f.scrollWidth <= f.clientWidth + 1")
+
+
 def test_a_figure_that_is_too_wide_says_so_and_scrolls_by_keyboard(visit):
     page = visit(address("signals"), PHONE)
     figure = page.locator("#fig-signals-forward")
