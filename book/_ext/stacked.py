@@ -14,7 +14,11 @@ import numpy as np
 from PIL import Image
 from sphinx.application import Sphinx
 
-IMAGE = re.compile(r'<img [^>]*src="([^"]*_images/(\w+)\.png)"[^>]*/?>')
+# An image, with what finish() has put around it where an earlier build wrote the page.
+IMAGE = re.compile(
+    r"(?P<done><picture>(?:<source [^>]*>)?)?"
+    r'<img [^>]*src="(?P<address>[^"]*_images/(?P<name>\w+)\.png)"[^>]*/?>'
+)
 MOST = 3  # panels
 WIDE = 600  # pixels; narrower figures need no second picture
 SMALL = 640  # pixels; can be read when they are as narrow as a phone
@@ -87,9 +91,11 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             made.add(path.stem)
 
     def both(image: re.Match[str]) -> str:
-        if image[2] not in made:  # what is in a picture has the width of the screen (custom.css)
-            return f"<picture>{image[0]}</picture>" if image[2] in small else image[0]
-        narrow = image[1].replace(".png", "-stacked.png")
+        if image["done"]:
+            return image[0]
+        if image["name"] not in made:  # a picture has the width of the screen (custom.css)
+            return f"<picture>{image[0]}</picture>" if image["name"] in small else image[0]
+        narrow = image["address"].replace(".png", "-stacked.png")
         source = f'<source media="(max-width: 600px)" srcset="{narrow}">'
         return f"<picture>{source}{image[0]}</picture>{NOTE}"
 
