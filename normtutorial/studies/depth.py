@@ -48,7 +48,7 @@ def deep(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
     """Train a deep network: can it be trained at all?
 
     Args:
-        setting: one of :data:`DEEP`.
+        setting: one of :data:`~normtutorial.studies.DEEP`.
         data: what to train on.
         seed: of the weights and the batches.
         steps: batches of 128.
