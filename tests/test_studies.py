@@ -381,7 +381,7 @@ def test_without_biases_they_are_zero_and_stay():
 
 
 def test_the_norms_of_the_papers_come_before_the_relus():
-    kinds = [type(m) for m in repaired("weight norm", "gains", "norms")]
+    kinds = [type(m) for m in repaired("weight norm", "gains", "norms").children()]
     layers = [(WeightNormLinear, n, nn.ReLU) for n in (nt.LayerNorm, nt.BatchNorm, nt.LayerNorm)]
     assert kinds == [nn.Flatten, *sum(layers, ()), WeightNormLinear]
 
