@@ -26,7 +26,6 @@ LONG = {"signals": 90, "comparison": 90, "original": 90}  # at most six
 MISSES = {
     "weight_norm": {"columns", "lines"},
     "batch_norm": {"columns", "lines", "words"},
-    "running_statistics": {"columns", "lines", "median", "words"},
     "layer_norm": {"columns", "lines", "words"},
     "comparison": {"columns", "lines", "median"},
     "original": {"columns", "lines", "words"},
