@@ -43,7 +43,7 @@ AUDIT = {
     f"{name} without biases, SGD": Audit((*_REPAIRS[name], "biases"), 0.1)
     for name in ("original", "gains")
 }
-"""What :func:`audit` knows: ``"gains, SGD"`` and 11 others."""
+"""What :func:`~normtutorial.studies.audit` knows: ``"gains, SGD"`` and 11 others."""
 
 
 def repaired(*repairs: str, seed: int = 0, device: torch.device | str | None = None) -> nn.Module:
