@@ -1,11 +1,13 @@
 """The benchmarks take turns, compare and write down what they should; no time is tested."""
 
 import json
+import re
 
 import pytest
 import torch
 
 import bench
+import chapters
 import layers
 import timing
 
@@ -99,3 +101,18 @@ def test_a_cuda_graph_does_the_same_work():
     replay()
     assert x.tolist() == [1] * 4
     assert timing.elapsed(replay, 10) > 0
+
+
+def test_the_table_of_the_book_has_every_row_that_has_a_target_as_it_was_measured():
+    page = (chapters.ROOT / "book" / "reference" / "internals.md").read_text("utf-8")
+    wanted = {}
+    for path in timing.RESULTS.glob("*.json"):
+        for row in json.loads(path.read_text("utf-8")).get("rows", []):
+            found = re.fullmatch(r"(.+?),? \(?([12]) threads?\)?", row["name"])
+            if found:
+                target = "–" if row["target"] is None else f"{row['target']:.2f}"
+                cells = wanted.setdefault(found[1], {})
+                cells[found[2]] = f"{row['median']:.2f}, {target}"
+    aimed = {name: by for name, by in wanted.items() if not all("–" in one for one in by.values())}
+    table = re.findall(r"^\| (.+ / .+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
+    assert {name: {"1": one, "2": two} for name, one, two in table} == aimed

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_linear_bn_eval
 from torch.testing import assert_close
 
 from helpers import assert_same_step, knows, rand, randomize_
@@ -210,6 +211,15 @@ def test_nothing_changes_in_eval():
 def test_in_eval_a_sample_does_not_see_the_others():
     layer, x = BatchNorm(4).eval(), torch.randn(6, 4)
     assert_close(layer(x[:1]), layer(x)[:1])
+
+
+def test_in_eval_a_linear_layer_can_take_it_in():
+    linear, layer, x = nn.Linear(5, 4).double(), BatchNorm(4).double(), rand(7, 5)
+    layer.running_mean.copy_(rand(4))
+    layer.running_var.copy_(rand(4).exp())
+    layer.weight.data, layer.bias.data = rand(4), rand(4)
+    folded = fuse_linear_bn_eval(linear.eval(), layer.eval())
+    assert_close(folded(x), layer(linear(x)))
 
 
 def test_without_running_statistics_eval_takes_those_of_the_batch():

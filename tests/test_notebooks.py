@@ -21,17 +21,7 @@ EXPLORER_CHARACTERS = 300_000  # a run to drag through; compressed it is a fifth
 IMAGE_CHARACTERS = 500_000  # of base64: 375 kB
 CLAIMS_IN_THE_BOOK = 60
 CPU_SECONDS = 60  # of a chapter; a third of it is to spare, for slower machines
-LONG = {"signals": 90, "comparison": 90, "original": 90}  # at most six
-# Chapters that do not keep to these rules of the page yet. One that does leaves the list.
-MISSES = {
-    "weight_norm": {"columns", "lines"},
-    "batch_norm": {"columns", "lines", "words"},
-    "running_statistics": {"columns", "lines", "median", "words"},
-    "layer_norm": {"columns", "lines", "words"},
-    "comparison": {"columns", "lines", "median"},
-    "original": {"columns", "lines", "words"},
-    "how_we_know": {"columns", "lines", "median"},
-}
+LONG = {"signals": 90, "comparison": 90}  # at most six
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
 
 # A statement is read alone, on the page of all claims: it names its subject, and says a number or
@@ -162,11 +152,7 @@ def test_cells_fit_on_a_screen(path):
 @every_notebook
 def test_what_stands_open_keeps_to_the_rules_of_the_page(path):
     page = page_rules.measure(path)
-    assert page.missed() == MISSES.get(path.stem, set()), page
-
-
-def test_only_chapters_are_listed_as_missing_a_rule():
-    assert set(MISSES) <= {path.stem for path in NOTEBOOKS}
+    assert not page.missed(), page
 
 
 @every_notebook

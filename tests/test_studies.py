@@ -19,14 +19,17 @@ from normtutorial import (
 )
 from normtutorial.norms import NORMS
 from normtutorial.studies import (
+    AUDIT,
     DEEP,
     NAMES,
     WIDTHS,
+    audit,
     build,
     compare,
     deep,
     learning_rate_sweep,
     recorded,
+    repaired,
 )
 
 SMALL = (16, 24, 24, 10)
@@ -334,3 +337,68 @@ def test_a_deep_network_is_trained_at_its_rate_from_its_seed():
 def test_an_unknown_setting_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match=r"Unknown setting 'batch'\. Known ones: default, 20 lay"):
         deep("batch", toy(), seed=0)
+
+
+WEIGHTS = (784 * 512, 512 * 512, 512 * 256, 256 * 10)
+UNITS = 512 + 512 + 256 + 10
+
+
+@pytest.mark.parametrize(
+    "repairs, learned",
+    [
+        ((), 2 * sum(WEIGHTS) + UNITS + 6),
+        (("gains",), 2 * sum(WEIGHTS) + UNITS + 6),
+        (("weight norm",), sum(WEIGHTS) + 2 * UNITS + 6),
+        (("weight norm", "gains", "norms"), sum(WEIGHTS) + 2 * UNITS + 2 * (UNITS - 10)),
+        (("gains", "biases"), 2 * sum(WEIGHTS) + 6),
+    ],
+    ids=str,
+)
+def test_a_repaired_network_learns_as_many_numbers_as_it_should(repairs, learned):
+    model = repaired(*repairs)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == learned
+    assert model(torch.rand(4, 1, 28, 28)).shape == (4, 10)
+
+
+def test_without_repairs_it_is_the_original():
+    assert_close(repaired(seed=3).state_dict(), build("original", seed=3).state_dict())
+
+
+def test_repairs_keep_what_the_seed_has_drawn():
+    old, new = repaired(seed=3), repaired("weight norm", "gains", seed=3)
+    for i in range(1, 5):
+        before, after = old.get_submodule(f"p{i}"), new.get_submodule(f"p{i}")
+        assert_close(after.weight, before.weight)  # the length of each row is its own
+        assert_close(after.bias, before.bias)
+    gains = [p.item() for name, p in new.named_parameters() if "gamma" in name or "beta" in name]
+    assert sorted(gains) == [0, 0, 0, 1, 1, 1]
+
+
+def test_without_biases_they_are_zero_and_stay():
+    model = repaired("biases")
+    biases = [p for name, p in model.named_parameters() if "bias" in name]
+    assert len(biases) == 4 and all(not b.any() and not b.requires_grad for b in biases)
+
+
+def test_the_norms_of_the_papers_come_before_the_relus():
+    kinds = [type(m) for m in repaired("weight norm", "gains", "norms").children()]
+    layers = [(WeightNormLinear, n, nn.ReLU) for n in (nt.LayerNorm, nt.BatchNorm, nt.LayerNorm)]
+    assert kinds == [nn.Flatten, *sum(layers, ()), WeightNormLinear]
+
+
+def test_an_unknown_repair_or_arm_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"repaired knows 'weight norm', .*; got 'gain'"):
+        repaired("gain")
+    with pytest.raises(ValueError, match=r"Unknown setting 'gains'\. Known ones: original, Adam"):
+        audit("gains", toy(), seed=0)
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_an_audited_network_is_trained_from_its_seed(optimizer):
+    run = audit(f"gains, {optimizer}", images(), seed=1, steps=2)
+    model = repaired("gains", seed=1)
+    parameters = model.parameters()
+    by_hand = torch.optim.SGD(parameters, 0.1) if optimizer == "SGD" else None
+    again = fit(model, images(), steps=2, seed=1, optimizer=by_hand)
+    assert run.history.train_loss == again.train_loss and run.seed == 1
+    assert len(AUDIT) == 12

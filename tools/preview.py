@@ -27,17 +27,17 @@ PAGE = """
   header svg {{ height: 96px; margin-top: 2px }}
   h1 {{ font-size: 48px }}
   header p {{ font-size: 25px; margin-top: 4px }}
-  main {{ text-align: center; padding-top: 18px }}
-  main img {{ width: 790px }}
-  .numbers {{ display: flex; width: 790px; margin: 4px auto 0; font-size: 22px; line-height: 1.25 }}
-  .numbers p {{ flex: 1; padding-left: 40px }}
+  main {{ display: flex; align-items: center; padding: 18px 40px }}
+  main img {{ width: 660px }}
+  .numbers {{ font-size: 30px; line-height: 1.35; padding-left: 34px }}
+  .numbers p {{ margin: 26px 0 }}
   b {{ color: #0072b2 }}
 </style>
 <header>{logo}<div>
 <h1>Normalization in deep learning</h1><p>A book of measured claims</p></div></header>
 <main><img src="data:image/png;base64,{figure}"><div class="numbers">
-<p>in 300 steps a unit gets<br><b>{without}</b> as wide</p>
-<p>its width stays<br><b>{with_norm}</b></p></div></main>
+<p>Batch norm is ahead after 20 steps by<br><b>{early}</b></p>
+<p>and after 240 steps by<br><b>{late}</b></p></div></main>
 """
 
 
@@ -60,8 +60,8 @@ def measured(picture: Path) -> list[str]:
 def main() -> int:
     figure, numbers = first_page()
     logo = (TARGET.parent / "logo.svg").read_text("utf-8")
-    without, with_norm = numbers
-    content = PAGE.format(logo=logo, figure=figure, without=without, with_norm=with_norm)
+    early, late = numbers
+    content = PAGE.format(logo=logo, figure=figure, early=early, late=late)
     with launched() as browser:
         page = browser.new_page(viewport=SIZE)
         page.set_content(content)

@@ -92,7 +92,7 @@ def head(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree
         "og:title": context.get("title", ""),
         "og:description": describe(doctree),
         "og:image": picture,
-        "og:image:alt": "A unit's activations over training, without and with batch norm.",
+        "og:image:alt": "Test accuracy over training, without and with batch norm.",
     }
     lines = [f'<meta name="description" content="{html.escape(tags["og:description"])}">']
     for name, value in tags.items():

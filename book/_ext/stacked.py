@@ -2,8 +2,8 @@
 
 A figure is stored as one picture. Where white bands divide it into a row of panels, a second one is
 made with the panels in a column, each with the labels of the first axis if it has none of its own;
-the browser shows it on screens up to 600 pixels. Other figures keep their width there and scroll
-(``scrollers.js``).
+the browser shows it on screens up to 600 pixels. One that is not much wider than those is shown
+whole there; other figures keep their width and scroll (``scrollers.js``).
 """
 
 import re
@@ -14,9 +14,14 @@ import numpy as np
 from PIL import Image
 from sphinx.application import Sphinx
 
-IMAGE = re.compile(r'<img [^>]*src="([^"]*_images/(\w+)\.png)"[^>]*/?>')
+# An image, with what finish() has put around it where an earlier build wrote the page.
+IMAGE = re.compile(
+    r"(?P<done><picture>(?:<source [^>]*>)?)?"
+    r'<img [^>]*src="(?P<address>[^"]*_images/(?P<name>\w+)\.png)"[^>]*/?>'
+)
 MOST = 3  # panels
 WIDE = 600  # pixels; narrower figures need no second picture
+SMALL = 640  # pixels; can be read when they are as narrow as a phone
 GAP = 8  # white columns at least between two panels
 TICK = 12  # columns at most between the first ink of a panel and its axis, if it has no labels
 NOTE = (
@@ -74,9 +79,11 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.format != "html":
         return
     site = Path(app.outdir)
-    made = set()
+    made, small = set(), set()
     for path in site.glob("_images/*.png"):
         with Image.open(path) as opened:
+            if opened.width < SMALL:
+                small.add(path.stem)
             tall = stacked(np.asarray(opened.convert("RGB")))
         if tall is not None:
             picture = Image.fromarray(tall).quantize(64)
@@ -84,9 +91,11 @@ def finish(app: Sphinx, exception: Exception | None) -> None:
             made.add(path.stem)
 
     def both(image: re.Match[str]) -> str:
-        if image[2] not in made:
+        if image["done"]:
             return image[0]
-        narrow = image[1].replace(".png", "-stacked.png")
+        if image["name"] not in made:  # a picture has the width of the screen (custom.css)
+            return f"<picture>{image[0]}</picture>" if image["name"] in small else image[0]
+        narrow = image["address"].replace(".png", "-stacked.png")
         source = f'<source media="(max-width: 600px)" srcset="{narrow}">'
         return f"<picture>{source}{image[0]}</picture>{NOTE}"
 

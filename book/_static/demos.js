@@ -122,15 +122,6 @@ window.normtutorial ??= {};
       indexSet: "m = n",
       words: ([n]) => `all channels and all positions of sample ${n + 1}; no mean is subtracted`,
     },
-    {
-      name: "weight",
-      detail: ", g = 1",
-      over: "each sample\u2019s row read as a weight vector",
-      normalize: (x) => x.map((sample) => {
-        const length = Math.hypot(...sample.flat()); // no eps: a zero row has no direction
-        return sample.map((channel) => channel.map((v) => v / length));
-      }),
-    },
   ];
 
   /** The words for a norm; its bare name where `norms.js` does not know it, or is missing. */
@@ -153,7 +144,13 @@ window.normtutorial ??= {};
   };
 
   book.normalize = Object.fromEntries(METHODS.map((method) =>
-    [method.name, method.normalize ?? ((x) => standardize(x, method))]));
+    [method.name, (x) => standardize(x, method)]));
+
+  /** The weights of units, each with a direction v[i] and a length g[i]. */
+  book.weightNorm = (v, g) => v.map((row, i) => {
+    const length = Math.hypot(...row); // no eps: a row of zeros has no direction
+    return row.map((value) => g[i] * value / length);
+  });
 
   /* ---- which numbers share a mean? ------------------------------------------------------- */
 
@@ -179,8 +176,7 @@ window.normtutorial ??= {};
   }
 
   function sharedMean(root) {
-    const methods = METHODS.filter((method) => method.sharesMeanWith);
-    let method = methods.find(({ name }) => name === root.dataset.method) ?? methods[0];
+    let method = METHODS.find(({ name }) => name === root.dataset.method) ?? METHODS[0];
     let chosen = [0, 1, 2];
     const choose = (at) => { chosen = at; show(); };
 
@@ -212,7 +208,7 @@ window.normtutorial ??= {};
     }
 
     root.replaceChildren(
-      radios("Method", methods.map((m) => [m, title(m)]), method, (m) => { method = m; show(); }),
+      radios("Method", METHODS.map((m) => [m, title(m)]), method, (m) => { method = m; show(); }),
       picture,
       row(...sliders.map((one) => one.node)),
       said, formula,
@@ -223,26 +219,23 @@ window.normtutorial ??= {};
 
   /* ---- try it ---------------------------------------------------------------------------- */
 
-  const START = [[[1, 2], [3, 5], [-2, 0], [4, 4]], [[10, 20], [0, 1], [6, 2], [-1, 3]]];
-  const CHANGES = [
-    ["start again", () => START],
-    ["add 10 to all", (x) => mapCells(x, (v) => v + 10)],
-    ["sample 1 times 3", (x) => mapCells(x, (v, [n]) => (n === 0 ? v * 3 : v))],
-    ["add 10 to channel 1", (x) => mapCells(x, (v, [, c]) => (c === 0 ? v + 10 : v))],
-  ];
+  const MOVED = 0.005; // what shows in two decimals
 
-  /** A table of x with a row for each sample; `field(at, value)` makes what stands in a cell. */
-  function blockTable(caption, x, field) {
-    const fields = cells(x).map(({ at, value }) => ({ at, node: field(at, value) }));
-    const columns = x[0].map((channel, c) =>
-      html("th", { scope: "colgroup", colspan: channel.length }, `c${c + 1}`));
-    const rows = x.map((_, n) => html("tr", {}, html("th", { scope: "row" }, `n${n + 1}`),
-      ...fields.filter(({ at }) => at[0] === n)
-        .map(({ at, node }) => html("td", { class: at[2] === 0 ? "first" : "" }, node))));
-    const table = html("table", {}, html("caption", {}, ...caption),
-      html("thead", {}, html("tr", {}, html("td", {}), ...columns)), html("tbody", {}, ...rows));
-    return { table, fields };
+  /** A table whose rows stand in groups, `[title, [[row title, its fields], ...]]`. */
+  function numbersTable(caption, columns, groups) {
+    const head = html("tr", {}, html("td", {}),
+      ...columns.map((text) => html("th", { scope: "col" }, text)));
+    const bodies = groups.map(([title, rows]) => html("tbody", {},
+      ...(title ? [html("tr", {},
+        html("th", { scope: "rowgroup", colspan: columns.length + 1 }, title))] : []),
+      ...rows.map(([text, fields]) => html("tr", {}, html("th", { scope: "row" }, text),
+        ...fields.map((node) => html("td", {}, node))))));
+    return html("table", {}, html("caption", {}, ...caption), html("thead", {}, head), ...bodies);
   }
+
+  const numberField = (label, value, before, change) => html("input", {
+    type: "number", step: "any", value, "aria-label": label, onfocus: before, oninput: change,
+  });
 
   /** A number in a cell, tinted by its size and its sign; a dash where there is none. */
   function showNumber(node, value) {
@@ -253,48 +246,148 @@ window.normtutorial ??= {};
     node.parentNode.classList.toggle("below", value < 0);
   }
 
+  /** Show numbers, frame those that are others than before, and return how many these are. */
+  function showMoved(nodes, values, before) {
+    let count = 0;
+    nodes.forEach((node, i) => {
+      const moved = before !== null && !(Math.abs(values[i] - before[i]) <= MOVED);
+      showNumber(node, values[i]);
+      node.parentNode.classList.toggle("moved", moved);
+      count += moved;
+    });
+    return count;
+  }
+
+  /** Buttons, each of which changes what was read and writes it back. */
+  const buttons = (changes, read, write) => html("div", { class: "demo-buttons" },
+    ...changes.map(([text, change]) =>
+      html("button", { type: "button", onclick: () => write(change(read())) }, text)));
+
+  const panel = (attributes, ...children) =>
+    html("div", { class: "demo-panel", ...attributes }, ...children);
+
+  const START = [
+    [[1, 2, 4, 3], [3, 5, 2, 6], [-2, -1, 1, -3], [4, 5, 5, 3]],
+    [[10, 20, 14, 12], [1, -3, -1, 6], [6, 2, 4, 9], [-1, 3, -2, 2]],
+  ];
+  const CHANGES = [
+    ["add 10 to one number", (x) => mapCells(x, (v, at) => (same(at, [0, 0, 0]) ? v + 10 : v))],
+    ["add 10 to all", (x) => mapCells(x, (v) => v + 10)],
+    ["sample 1 times 3", (x) => mapCells(x, (v, [n]) => (n === 0 ? v * 3 : v))],
+    ["add 10 to channel 1", (x) => mapCells(x, (v, [, c]) => (c === 0 ? v + 10 : v))],
+    ["start again", () => START],
+  ];
+
+  /** A table of a block, and the nodes of its fields in the order of the cells. */
+  function blockTable(caption, field) {
+    const nodes = cells(START).map(({ at, value }) => field(at, value));
+    const [channels, positions] = [START[0].length, START[0][0].length];
+    const rowOf = (n, c) => nodes.slice((n * channels + c) * positions).slice(0, positions);
+    const groups = range(START.length).map((n) =>
+      [`sample ${n + 1}`, range(channels).map((c) => [`c${c + 1}`, rowOf(n, c)])]);
+    return { nodes, table: numbersTable(caption, range(positions).map((l) => `p${l + 1}`), groups) };
+  }
+
   function tryIt(root) {
-    const input = blockTable(
-      [html("strong", {}, "The input"), ": 2 samples, 4 channels, 2 positions each"], START,
-      ([n, c, l], value) => html("input", {
-        type: "number", step: "any", value, oninput: () => show(),
-        "aria-label": `sample ${n + 1}, channel ${c + 1}, position ${l + 1}`,
-      }));
-    const results = METHODS.map((method) => ({
-      name: method.name,
-      ...blockTable([html("strong", {}, title(method)), html("br"), method.over], START, () => html("span")),
-    }));
-    const warning = html("p", { role: "status", class: "demo-said" });
+    let before = null; // the outputs that the last change began with
+    const begin = () => { before = Object.fromEntries(results.map((r) => [r.name, r.values])); };
+    const input = blockTable([html("strong", {}, "The input"), html("br"), "type, or press a button"],
+      ([n, c, l], value) => numberField(
+        `sample ${n + 1}, channel ${c + 1}, position ${l + 1}`, value, () => begin(), () => show()));
+    const results = METHODS.map((method) => {
+      const count = html("span", { class: "demo-count" });
+      const caption = [html("strong", {}, title(method)), html("br"), method.over, html("br"), count];
+      return { name: method.name, count, values: null, ...blockTable(caption, () => html("span")) };
+    });
+    const status = html("p", { role: "status", class: "demo-said" });
 
     const read = () => {
-      const x = mapCells(START, () => NaN);
-      for (const { at: [n, c, l], node } of input.fields) x[n][c][l] = node.valueAsNumber;
-      return x;
+      let i = 0;
+      return mapCells(START, () => input.nodes[i++].valueAsNumber);
     };
     const write = (x) => {
-      for (const { at: [n, c, l], node } of input.fields) node.value = x[n][c][l];
+      begin();
+      x.flat(2).forEach((value, i) => { input.nodes[i].value = value; });
       show();
     };
     function show() {
       const x = read();
       const bad = x.flat(2).some((v) => !Number.isFinite(v));
-      const flat = x.some((sample) => sample.flat().every((v) => v === 0));
-      warning.textContent = bad ? "Every cell needs a number."
-        : flat ? "A row of zeros has no direction: weight norm is not defined for it." : "";
-      for (const { name, fields } of results) {
-        const y = bad ? mapCells(x, () => NaN) : book.normalize[name](x);
-        for (const { at: [n, c, l], node } of fields) showNumber(node, y[n][c][l]);
-      }
+      const said = results.map((result) => {
+        const y = bad ? mapCells(x, () => NaN) : book.normalize[result.name](x);
+        result.values = y.flat(2);
+        const count = showMoved(result.nodes, result.values, bad ? null : before?.[result.name] ?? null);
+        const moved = bad || before === null ? "" : `${count} of ${result.nodes.length} moved`;
+        result.count.textContent = moved;
+        return moved && `${label(result.name)} ${count}`;
+      });
+      status.textContent = bad ? "Every cell needs a number."
+        : before === null ? "" : `Outputs that the last change has moved: ${said.join(", ")}.`;
     }
 
     root.replaceChildren(
-      html("div", { class: "demo-panel demo-input" }, input.table),
-      html("div", { class: "demo-buttons" }, ...CHANGES.map(([text, change]) =>
-        html("button", { type: "button", onclick: () => write(change(read())) }, text))),
-      warning,
-      row(...results.map(({ name, table }) =>
-        html("div", { class: "demo-panel", "data-norm": name }, table))),
-      html("p", { class: "demo-origin" }, "Computed in this page as you type, with \u03b3 = 1, \u03b2 = 0 and \u03b5 = 0.00001."));
+      buttons(CHANGES, read, write), status,
+      row(panel({ "data-input": "" }, input.table),
+        ...results.map(({ name, table }) => panel({ "data-norm": name }, table))),
+      html("p", { class: "demo-origin" }, "Computed in this page as you type, with \u03b3 = 1, \u03b2 = 0 and \u03b5 = 0.00001. A frame marks what the last change has moved."));
+    show();
+  }
+
+  /* ---- the weights of two units -------------------------------------------------------------- */
+
+  const WEIGHTS = { v: [[3, 4, 0, 0], [1, -2, 2, 4]], g: [5, 5] };
+  const WEIGHT_CHANGES = [
+    ["v of unit 1 times 3", ({ v, g }) => ({ v: [v[0].map((x) => 3 * x), v[1]], g })],
+    ["g of unit 1 times 2", ({ v, g }) => ({ v, g: [2 * g[0], g[1]] })],
+    ["add 1 to one number of v", ({ v, g }) => ({ v: [[v[0][0] + 1, ...v[0].slice(1)], v[1]], g })],
+    ["start again", () => WEIGHTS],
+  ];
+
+  function weights(root) {
+    let before = null, w = null;
+    const begin = () => { before = w; };
+    const field = (label, value) => numberField(label, value, () => begin(), () => show());
+    const v = WEIGHTS.v.map((row, i) =>
+      row.map((value, j) => field(`v of unit ${i + 1}, weight ${j + 1}`, value)));
+    const g = WEIGHTS.g.map((value, i) => field(`g of unit ${i + 1}`, value));
+    const shown = WEIGHTS.v.map((row) => row.map(() => html("span")));
+    const lengths = WEIGHTS.g.map(() => html("span"));
+    const columns = WEIGHTS.v[0].map((_, j) => String(j + 1));
+    const units = (fields, last) => [["", fields.map((row, i) => [`unit ${i + 1}`, [...row, last[i]]])]];
+    const status = html("p", { role: "status", class: "demo-said" });
+
+    const read = () => ({
+      v: v.map((row) => row.map((node) => node.valueAsNumber)), g: g.map((node) => node.valueAsNumber),
+    });
+    const write = (to) => {
+      begin();
+      to.v.flat().forEach((value, i) => { v.flat()[i].value = value; });
+      to.g.forEach((value, i) => { g[i].value = value; });
+      show();
+    };
+    function show() {
+      const now = read();
+      const bad = [...now.v.flat(), ...now.g].some((x) => !Number.isFinite(x));
+      const flat = now.v.some((row) => row.every((x) => x === 0));
+      const computed = bad ? now.v.map((row) => row.map(() => NaN)) : book.weightNorm(now.v, now.g);
+      w = computed.flat();
+      const count = showMoved(shown.flat(), w, bad ? null : before);
+      computed.forEach((row, i) => showNumber(lengths[i], Math.hypot(...row)));
+      status.textContent = bad ? "Every cell needs a number."
+        : flat ? "A row of zeros has no direction: weight norm is not defined for it."
+        : before === null ? "" : `The last change has moved ${count} of ${w.length} weights.`;
+    }
+
+    root.replaceChildren(
+      buttons(WEIGHT_CHANGES, read, write), status,
+      row(
+        panel({ "data-input": "" }, numbersTable(
+          [html("strong", {}, "The parameters"), html("br"), "directions v and lengths g"],
+          [...columns, "g"], units(v, g))),
+        panel({ "data-norm": "weight" }, numbersTable(
+          [html("strong", {}, "The weights"), html("br"), "w = g v / \u2016v\u2016"],
+          [...columns, "\u2016w\u2016"], units(shown, lengths)))),
+      html("p", { class: "demo-origin" }, "Computed in this page as you type. At the start g is the length of v, so that w is v."));
     show();
   }
 
@@ -404,7 +497,7 @@ window.normtutorial ??= {};
 
   /* ---- start ------------------------------------------------------------------------------ */
 
-  book.demos = { ...book.demos, "shared-mean": sharedMean, "try-it": tryIt, explorer };
+  book.demos = { ...book.demos, "shared-mean": sharedMean, "try-it": tryIt, weights, explorer };
 
   const start = () => {
     if (!book.norms) console.warn("norms.js was not loaded: the norms go by their bare names.");

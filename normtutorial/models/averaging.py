@@ -65,7 +65,8 @@ def match_units(a: MLP, b: MLP, images: Tensor) -> list[Tensor]:
         images: shape (N, *), to compare them on; they are run in eval mode.
 
     Returns:
-        For each hidden layer an order (D,): unit i of ``a`` is like unit ``order[i]`` of ``b``.
+        An order for each hidden layer, shape (D,). Unit i of ``a`` is like unit ``order[i]`` of
+        ``b``.
 
     Raises:
         ValueError: if the networks have different widths.

@@ -5,17 +5,22 @@ One file for each study, so that the record of one stays good when another is ad
 
 from .depth import DEEP, Deep, deep
 from .records import recorded
+from .repairs import AUDIT, Audit, audit, repaired
 from .runs import NAMES, WIDTHS, Run, build, compare, learning_rate_sweep
 
 __all__ = [
+    "AUDIT",
     "DEEP",
     "NAMES",
     "WIDTHS",
+    "Audit",
     "Deep",
     "Run",
+    "audit",
     "build",
     "compare",
     "deep",
     "learning_rate_sweep",
     "recorded",
+    "repaired",
 ]

@@ -41,14 +41,14 @@ DEEP = {
     for start, (norm, std, rates) in _STARTS.items()
     for (skips, depth), lr in zip(product(("", "skips"), (20, 50)), rates, strict=True)
 }
-"""What :func:`deep` knows: ``"batch, 50 layers, skips"`` and 15 others."""
+"""What :func:`~normtutorial.studies.deep` knows: ``"batch, 50 layers, skips"`` and 15 others."""
 
 
 def deep(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
     """Train a deep network: can it be trained at all?
 
     Args:
-        setting: one of :data:`DEEP`.
+        setting: one of :data:`~normtutorial.studies.depth.DEEP`.
         data: what to train on.
         seed: of the weights and the batches.
         steps: batches of 128.

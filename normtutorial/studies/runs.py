@@ -19,8 +19,8 @@ WIDTHS = (784, 512, 512, 256, 10)
 """The original notebook's network."""
 
 NAMES = (*NORMS, "original")
-"""What :func:`build` knows: a network with one of the :data:`~normtutorial.norms.NORMS`, and the
-original notebook's, which mixes three."""
+"""What :func:`~normtutorial.studies.build` knows: a network with one of the
+:data:`~normtutorial.norms.NORMS`, and the original notebook's, which mixes three."""
 
 
 class Run(NamedTuple):
@@ -54,7 +54,7 @@ def build(
     The global random state is left as it was.
 
     Args:
-        norm: one of :data:`NAMES`.
+        norm: one of :data:`~normtutorial.studies.runs.NAMES`.
         widths: features from input to output.
         seed: of the initial weights.
         std: None keeps torch's initialization; else as for :func:`~normtutorial.init_normal_`.
@@ -99,7 +99,7 @@ def compare(
     batches.
 
     Args:
-        norms: of :data:`NAMES`.
+        norms: of :data:`~normtutorial.studies.runs.NAMES`.
         data: what to train on.
         seeds: one run each.
         epochs: passes over the training images, unless ``steps`` are among the settings.
@@ -152,7 +152,7 @@ def learning_rate_sweep(
     """Train with SGD at one learning rate after another, until it breaks and beyond.
 
     Args:
-        norms: of :data:`NAMES`.
+        norms: of :data:`~normtutorial.studies.runs.NAMES`.
         rates: the learning rates.
         data: what to train on.
         seeds: one run each, for every normalization and rate.

@@ -13,15 +13,18 @@ from normtutorial import functional as NF
 from normtutorial.norms import NORMS, ORIGINAL
 
 START = torch.tensor(
-    [[[1, 2], [3, 5], [-2, 0], [4, 4]], [[10, 20], [0, 1], [6, 2], [-1, 3]]], dtype=torch.float64
+    [
+        [[1, 2, 4, 3], [3, 5, 2, 6], [-2, -1, 1, -3], [4, 5, 5, 3]],
+        [[10, 20, 14, 12], [1, -3, -1, 6], [6, 2, 4, 9], [-1, 3, -2, 2]],
+    ],
+    dtype=torch.float64,
 )
 COMPUTED = {
     "batch": lambda x: NF.batch_norm(x, None, None, training=True),
-    "layer": lambda x: NF.layer_norm(x, (4, 2)),
+    "layer": lambda x: NF.layer_norm(x, (4, 4)),
     "instance": NF.instance_norm,
     "group": lambda x: NF.group_norm(x, 2),
-    "rms": lambda x: NF.rms_norm(x, (4, 2), eps=1e-5),
-    "weight": lambda x: NF.weight_norm(x, torch.ones(2, 1, 1).double()),
+    "rms": lambda x: NF.rms_norm(x, (4, 4), eps=1e-5),
 }
 
 
@@ -53,9 +56,9 @@ def visit(page, chapter):
 
 def shown(demo, norm):
     cells = demo.locator(f"[data-norm={norm}] td span")
-    values = [float(cells.nth(i).get_attribute("data-value")) for i in range(16)]
-    texts = [cells.nth(i).inner_text() for i in range(16)]
-    return torch.tensor(values, dtype=torch.float64).reshape(2, 4, 2), texts
+    values = [float(cells.nth(i).get_attribute("data-value")) for i in range(32)]
+    texts = [cells.nth(i).inner_text() for i in range(32)]
+    return torch.tensor(values, dtype=torch.float64).reshape(2, 4, 4), texts
 
 
 def assert_all_norms_are_pythons(demo, x):
@@ -71,8 +74,8 @@ def test_try_it_computes_what_python_computes(page):
     demo = visit(page, "try_it")
     assert_all_norms_are_pythons(demo, START)
     x = START.clone()
-    x[0, 2, 1], x[1, 0, 0] = -7.25, 1000.5
-    demo.get_by_label("sample 1, channel 3, position 2").fill("-7.25")
+    x[0, 2, 3], x[1, 0, 0] = -7.25, 1000.5
+    demo.get_by_label("sample 1, channel 3, position 4").fill("-7.25")
     demo.get_by_label("sample 2, channel 1, position 1").fill("1000.5")
     assert_all_norms_are_pythons(demo, x)
 
@@ -88,20 +91,86 @@ def test_try_it_has_changes_to_press(page):
     assert_all_norms_are_pythons(demo, START)
 
 
+@pytest.mark.parametrize(
+    "change, moved",
+    [
+        ("add 10 to one number", [8, 16, 4, 8, 16]),
+        ("add 10 to all", [0, 0, 0, 0, 32]),
+        ("sample 1 times 3", [32, 0, 0, 0, 0]),
+        ("add 10 to channel 1", [0, 32, 0, 16, 32]),
+    ],
+)
+def test_try_it_frames_what_a_change_has_moved_and_counts_it(page, change, moved):
+    demo = visit(page, "try_it")
+    assert demo.locator("td.moved").count() == 0
+    page.press_on(demo.get_by_role("button", name=change))
+    for name, count in zip(COMPUTED, moved, strict=True):
+        of_norm = demo.locator(f"[data-norm={name}]")
+        assert of_norm.locator("td.moved").count() == count
+        assert f"{count} of 32 moved" in of_norm.inner_text()
+    assert (
+        f"batch norm {moved[0]}, layer norm {moved[1]}" in demo.get_by_role("status").inner_text()
+    )
+
+
+def test_try_it_compares_with_what_was_there_before_the_field_was_entered(page):
+    demo = visit(page, "try_it")
+    field = demo.get_by_label("sample 1, channel 1, position 1")
+    field.focus()
+    page.keyboard.press("End")
+    page.keyboard.type("1")  # 11, as after the button
+    page.keyboard.type("1")
+    page.keyboard.press("Backspace")
+    assert demo.locator("[data-norm=instance] td.moved").count() == 4
+    page.keyboard.press("Backspace")
+    assert demo.locator("td.moved").count() == 0
+
+
 def test_try_it_says_what_it_cannot_compute(page):
     demo = visit(page, "try_it")
     field = demo.get_by_label("sample 1, channel 1, position 1")
     field.fill("")
     assert "needs a number" in demo.get_by_role("status").inner_text()
-    assert shown(demo, "batch")[1] == ["–"] * 16
+    assert shown(demo, "batch")[1] == ["–"] * 32
     field.fill("2")
-    assert demo.get_by_role("status").inner_text() == ""
-    for channel in range(1, 5):
-        for position in (1, 2):
-            demo.get_by_label(f"sample 1, channel {channel}, position {position}").fill("0")
-    assert "no direction" in demo.get_by_role("status").inner_text()
-    assert shown(demo, "weight")[1][:8] == ["–"] * 8
+    assert "needs a number" not in demo.get_by_role("status").inner_text()
     assert "–" not in shown(demo, "layer")[1]
+
+
+def weights(demo):
+    cells = demo.locator("[data-norm=weight] td span")
+    rows = torch.tensor([float(one.get_attribute("data-value")) for one in cells.all()]).reshape(
+        2, 5
+    )
+    return rows[:, :4].double(), rows[:, 4].double()
+
+
+def test_weight_norm_takes_length_and_direction_apart_as_python_does(page):
+    visit(page, "try_it")
+    demo = page.locator("[data-demo=weights]")
+    v, g = torch.tensor([[3, 4, 0, 0], [1, -2, 2, 4]]).double(), torch.tensor([5, 5]).double()
+    w, lengths = weights(demo)
+    assert_close(w, v)
+    assert_close(lengths, g)
+    page.press_on(demo.get_by_role("button", name="v of unit 1 times 3"))
+    assert_close(weights(demo)[0], v)
+    assert "moved 0 of 8" in demo.get_by_role("status").inner_text()
+    page.press_on(demo.get_by_role("button", name="g of unit 1 times 2"))
+    assert "moved 2 of 8" in demo.get_by_role("status").inner_text()  # the other two are zero
+    demo.get_by_label("v of unit 2, weight 4").fill("-1.5")
+    v[0], v[1, 3], g[0] = 3 * v[0], -1.5, 10
+    w, lengths = weights(demo)
+    assert_close(w, NF.weight_norm(v, g[:, None]))
+    assert_close(lengths, g)
+
+
+def test_weight_norm_says_that_a_row_of_zeros_has_no_direction(page):
+    visit(page, "try_it")
+    demo = page.locator("[data-demo=weights]")
+    for weight in (1, 2):
+        demo.get_by_label(f"v of unit 1, weight {weight}").fill("0")
+    assert "no direction" in demo.get_by_role("status").inner_text()
+    assert demo.locator("[data-norm=weight] td span").all_inner_texts()[:5] == ["–"] * 5
 
 
 @pytest.mark.parametrize("chapter, first", [("batch_norm", 18), ("layer_norm", 24)])

@@ -42,14 +42,14 @@ def found(page):
 @pytest.mark.parametrize(
     "words, word, section",
     [
-        ("eps", "epsilon", "2_normalizations/batch_norm.html#define-it"),
-        ("ε", "epsilon", "2_normalizations/batch_norm.html#define-it"),
-        ("γ", "scale", "2_normalizations/batch_norm.html#define-it"),
-        ("gamma", "scale", "2_normalizations/batch_norm.html#define-it"),
+        ("eps", "epsilon", "2_normalizations/batch_norm.html#one-mean-for-each-feature"),
+        ("ε", "epsilon", "2_normalizations/batch_norm.html#one-mean-for-each-feature"),
+        ("γ", "scale", "2_normalizations/batch_norm.html#one-mean-for-each-feature"),
+        ("gamma", "scale", "2_normalizations/batch_norm.html#one-mean-for-each-feature"),
         ("inference", "eval-mode", "2_normalizations/running_statistics.html#"),
-        ("RMSNorm", "RMS-norm", "2_normalizations/layer_norm.html#define-it"),
-        ("batch norm", "batch-norm", "2_normalizations/batch_norm.html#define-it"),
-        ("GroupNorm", "group-norm", "2_normalizations/layer_norm.html#build-it-by-hand"),
+        ("RMSNorm", "RMS-norm", "2_normalizations/layer_norm.html#one-formula-five-names"),
+        ("batch norm", "batch-norm", "2_normalizations/batch_norm.html#one-mean-for-each-feature"),
+        ("GroupNorm", "group-norm", "2_normalizations/layer_norm.html#one-formula-five-names"),
         ("dying relu", "dead-unit", "1_before/experiment.html#the-units-that-do-not-survive-it"),
         ("exploding gradient", "exploding-gradient", "1_before/signals.html#"),
         ("vanishing gradients", "exploding-gradient", "1_before/signals.html#"),
@@ -131,13 +131,18 @@ def test_a_notebook_downloads_and_begins_with_what_it_needs(visit, server, way, 
 
 def test_panels_stand_in_a_column_on_a_phone_and_side_by_side_elsewhere(visit):
     ratio = "img => img.naturalHeight / img.naturalWidth"
-    figure = "#fig-intro-units"
+    figure = "#fig-signals-units"
     for size, stands in ((PHONE, True), (WIDE, False)):
-        page = visit(address("intro"), size)
+        page = visit(address("signals"), size)
         picture = page.locator(f"{figure} img")
         assert (picture.evaluate(ratio) > 1) == stands
         assert page.locator(f"{figure} .stacked-note").is_visible() == stands
         assert page.locator(figure).evaluate("f => f.scrollWidth <= f.clientWidth + 1")
+
+
+def test_a_small_figure_is_shown_whole_on_a_phone(visit):
+    figure = visit(address("intro"), PHONE).locator("#fig-intro-start")
+    assert figure.evaluate("f => f.scrollWidth <= f.clientWidth + 1")
 
 
 def test_a_figure_that_is_too_wide_says_so_and_scrolls_by_keyboard(visit):
@@ -202,7 +207,7 @@ def test_the_way_to_the_top_covers_no_text_and_no_button(visit, size):
 def test_the_first_page_shows_on_one_screen_what_it_is_four_ways_in_and_the_picture(visit):
     page = visit(address("intro"))
     assert page.locator(".ways-in a").count() == 4
-    for thing in ("h1", ".ways-in", "#fig-intro-units img"):
+    for thing in ("h1", ".ways-in", "#fig-intro-start img"):
         box = page.locator(f"article {thing}").first.bounding_box()
         assert box["y"] + box["height"] <= WIDE["height"], thing
 
