@@ -62,7 +62,7 @@ def match_units(a: MLP, b: MLP, images: Tensor) -> list[Tensor]:
 
     Args:
         a, b: two networks with the same widths.
-        images: shape (N, *), to compare them on; they are run in eval mode.
+        images: shape (N, ...), to compare them on; they are run in eval mode.
 
     Returns:
         An order for each hidden layer, shape (D,). Unit i of ``a`` is like unit ``order[i]`` of
