@@ -1,7 +1,16 @@
 """The networks of the book."""
 
+from .averaging import interpolate, match_units, reorder_units
 from .mlp import MLP, init_normal_
 from .original import OriginalNet
 from .residual import ResidualMLP
 
-__all__ = ["MLP", "OriginalNet", "ResidualMLP", "init_normal_"]
+__all__ = [
+    "MLP",
+    "OriginalNet",
+    "ResidualMLP",
+    "init_normal_",
+    "interpolate",
+    "match_units",
+    "reorder_units",
+]

@@ -5,6 +5,7 @@ run with them ends with the same bits as a run without.
 """
 
 from .activation import ActivationProbe, activations
+from .curvature import Sharpness, sharpness
 from .gradient import GradientProbe
 from .records import PERCENTILES, ActivationRecord, GradientRecord
 
@@ -14,5 +15,7 @@ __all__ = [
     "ActivationRecord",
     "GradientProbe",
     "GradientRecord",
+    "Sharpness",
     "activations",
+    "sharpness",
 ]
