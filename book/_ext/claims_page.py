@@ -33,7 +33,9 @@ LISTED = re.compile(  # "batch norm", "BatchNorm", "batch_norm", "no, weight or 
     re.IGNORECASE,
 )
 PLAIN = re.compile(rf"plain network|unnormalized|without (?:{ANY} )?norm", re.IGNORECASE)
-ALONE = re.compile(r"\bwithout(?=[,.;])|norm and without\b")  # "with batch norm and without"
+ALONE = re.compile(  # "with batch norm and without"
+    r"\bwithout(?=[,.;])|norm and without\b|without it\b"
+)
 
 
 class ClaimList(nodes.General, nodes.Element):
