@@ -96,7 +96,7 @@ def audit(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
     """Train the original's network, repaired in parts, and look at the test set every 25 steps.
 
     Args:
-        setting: one of ``AUDIT``.
+        setting: one of :data:`~normtutorial.studies.repairs.AUDIT`.
         data: what to train on.
         seed: of the weights and the batches.
         steps: batches of 128.
