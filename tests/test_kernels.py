@@ -299,3 +299,8 @@ def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_defini
         loss = (y * upstream.cos()).sum() + slope.square().sum()
         results.append(torch.autograd.grad(loss, leaves, create_graph=again))
     assert_close(*results)
+
+
+def test_the_kernel_in_use_has_a_known_name():
+    with pytest.raises(ValueError, match="use expects eager or triton; got 'cuda'"):
+        kernels.use("cuda").__enter__()
