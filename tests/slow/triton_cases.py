@@ -9,6 +9,7 @@ import copy
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ EACH = pytest.mark.parametrize("case", SMALL.values(), ids=SMALL)
 FEW = pytest.mark.parametrize("case", [CASES["layer (16, 7)"], CASES["batch (9, 3)"]], ids=str)
 
 
-def arguments(case, dtype, scale=2.0, shift=3.0):
+def arguments(case, dtype, scale=2.0, shift=3.0) -> Any:
     shape, affine, _, _ = case
     x = (scale * torch.randn(shape, dtype=torch.float64) + shift).to(DEVICE, dtype)
     weight, bias = (torch.randn(affine, dtype=torch.float64).to(DEVICE, dtype) for _ in range(2))
@@ -79,7 +80,7 @@ def check(inputs, case, upstream=None, **options):
     _, _, dims, centered = case
     if upstream is None:
         upstream = torch.randn(inputs[0].shape, dtype=torch.float64).to(inputs[0])
-    assert fused.fits(*inputs, dims, centered)
+    assert fused.fits(*inputs, dims=dims, centered=centered)
     ours = results(fused.normalize, inputs, upstream, dims, centered, **options)
     exact = [None if t is None else t.double() for t in inputs]
     wanted = results(NF.normalize, exact, upstream, dims, centered, **options)
@@ -116,7 +117,7 @@ def sizes(inputs, upstream, wanted, eps) -> dict[str, float]:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_forward_and_backward_are_the_definition_in_float64(case, dtype):
-    if not fused.fits(*arguments(case, dtype), case[2], case[3]):
+    if not fused.fits(*arguments(case, dtype), dims=case[2], centered=case[3]):
         pytest.skip("a row of more than 64 KiB runs in plain operations")
     check(arguments(case, dtype), case)
 
@@ -187,7 +188,7 @@ def test_derivatives_are_those_of_finite_differences_once_and_twice(case):
     inputs = [t.requires_grad_() for t in arguments(case, torch.float64)]
 
     def function(*inputs):
-        return fused.normalize(*inputs, case[2], 1e-2, centered=case[3])[0]
+        return fused.normalize(*inputs, dims=case[2], eps=1e-2, centered=case[3])[0]
 
     assert gradcheck(function, inputs, fast_mode=True)
     assert gradgradcheck(function, inputs, fast_mode=True)
@@ -216,7 +217,7 @@ def test_what_is_frozen_gets_no_gradient_and_does_no_harm(case, frozen):
     for again in False, True:
         grads = []
         for normalize in fused.normalize, NF.normalize:
-            y = normalize(*inputs, case[2], 1e-5, centered=case[3])[0]
+            y = normalize(*inputs, dims=case[2], eps=1e-5, centered=case[3])[0]
             grads.append(torch.autograd.grad(y.pow(3).sum(), leaves, create_graph=again))
         assert_close(*grads)
 

@@ -15,6 +15,7 @@ On a CPU the same kernels run in Triton's interpreter, one program after the oth
 ``TRITON_INTERPRET=1`` must be set before triton is imported.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ class Fused(Function):
         centered: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         layout = rows if are_rows(x, weight, bias, dims) else columns
-        dense = [None if t is None else t.contiguous() for t in (x, weight, bias)]
+        dense: Any = [None if t is None else t.contiguous() for t in (x, weight, bias)]
         with torch.cuda.device_of(x):
             y, stats = layout.forward(*dense, dims, eps, centered)
         shared = {d % x.ndim for d in dims}
@@ -124,21 +125,22 @@ class Fused(Function):
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple:
         if grad is None:
             return (None,) * 6
-        *inputs, stats = ctx.saved_tensors
+        x, weight, bias, stats = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is to be derived again
-            return *derivable(grad, inputs, *ctx.how), None, None, None
-        layout = rows if are_rows(*inputs, ctx.how[0]) else columns
-        dense = [None if t is None else t.contiguous() for t in (grad, *inputs)]
+            return *derivable(grad, (x, weight, bias), *ctx.how), None, None, None
+        layout = rows if are_rows(x, weight, bias, ctx.how[0]) else columns
+        dense: Any = [None if t is None else t.contiguous() for t in (grad, x, weight, bias)]
         with torch.cuda.device_of(grad):
             return *layout.backward(*dense, stats, *ctx.how), None, None, None
 
 
 def derivable(
-    grad: Tensor, inputs: list[Tensor | None], dims: tuple[int, ...], eps: float, centered: bool
+    grad: Tensor, inputs: Sequence[Any], dims: tuple[int, ...], eps: float, centered: bool
 ) -> list[Tensor | None]:
     """The gradients with a graph of their own, by the kernel that autograd can follow."""
-    own = [None if t is None else t.view_as(t) for t in inputs]  # one may be made of another
-    y, _, _ = eager.normalize(*own, dims, eps, centered=centered)  # type: ignore[arg-type]
+    own: list[Any] = [None if t is None else t.view_as(t) for t in inputs]  # one may be of another
+    x, weight, bias = own
+    y, _, _ = eager.normalize(x, weight, bias, dims, eps, centered=centered)
     asked = [t for t in own if t is not None and t.requires_grad]
     found = iter(torch.autograd.grad(y, asked, grad, create_graph=True))
     return [next(found) if t is not None and t.requires_grad else None for t in own]
