@@ -21,11 +21,10 @@ _fused: Any = None  # the module of the kernels for a GPU, while they are in use
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Within ``with use("triton"):`` layers on a GPU take the kernels of ``kernels/triton.py``.
+    """Within ``with use("triton"):`` layers on a GPU take the kernels of ``kernels/triton``.
 
-    They are taken where there is one: for layer and RMS norm over rows of at most 64 KiB, and for
-    batch norm in training. Everything else, and what a compiler traces, runs as without it, and so
-    do second derivatives.
+    There are some for layer and RMS norm, over rows of at most 64 KiB, and for batch norm in
+    training. Everything else, second derivatives, and what a compiler traces, run as without it.
 
     Args:
         name: ``"triton"``, or ``"eager"`` for what runs without it.

@@ -126,7 +126,7 @@ def sums_of_parts(
             here, inside = tile_of_columns(
                 sample, position, samples, channels, positions, SAMPLES, CHANNELS, POSITIONS
             )
-            g = load(grad, here, inside, wide)  # 0 outside, and so is what it is multiplied with
+            g = load(grad, here, inside, wide)  # 0 outside, and so are the products
             total += sum_of_columns(g)
             x_hat = (load(x, here, inside, wide) - reference - rest) * rstd
             total_along += sum_of_columns(g * x_hat)

@@ -68,8 +68,7 @@ def backward_rows(
         rest = load(stats, rows + row, row < rows, wide)
         rstd = 1 / tl.sqrt(tl.load(stats + 2 * rows + row, row < rows, 1) + eps)
         x_hat = (load(x, row * width + column, inside, wide) - reference - rest) * rstd
-        x_hat = tl.where(inside, x_hat, 0)
-        g = load(grad, row * width + column, inside, wide)
+        g = load(grad, row * width + column, inside, wide)  # 0 outside, and so are the products
         total += g
         total_along += g * x_hat
         if weight is not None:
