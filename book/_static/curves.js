@@ -10,7 +10,9 @@
 
   const number = (x) => minus(x >= 1000 ? Math.round(x).toLocaleString("en").replace(",", "\u202f")
     : String(Number(x.toPrecision(3))));
-  const power = (x) => (x >= 0.01 && x < 10000 ? String(x) : `1e${Math.round(Math.log10(x))}`);
+  const RAISED = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079";
+  const raised = (n) => (n < 0 ? "\u207b" : "") + [...String(Math.abs(n))].map((digit) => RAISED[digit]).join("");
+  const power = (i) => (Math.abs(i) < 3 ? String(Number((10 ** i).toPrecision(1))) : `10${raised(i)}`);
 
   /** The powers of ten that hold all values. */
   function decades(rows) {
@@ -32,7 +34,7 @@
     plot.replaceChildren(
       ...heights.flatMap((i) => [
         svg("line", { x1: left, x2: width - right, y1: y(10 ** i), y2: y(10 ** i), class: "grid" }),
-        svg("text", { x: left - 5, y: y(10 ** i) + 4, class: "tick" }, power(10 ** i)),
+        svg("text", { x: left - 5, y: y(10 ** i) + 4, class: "tick" }, power(i)),
       ]),
       ...data.moments.flatMap((value, i) => (i % 2 ? []
         : [svg("text", { x: x(i), y: height - 22, class: "label" }, String(value))])),

@@ -262,7 +262,9 @@ def test_curves_show_what_the_chapter_recorded(page):
         re.search(r'data-demo="curves"><script type="application/json">(.*?)</script>', source)[1]
     )
     demo = visit(page, "curvature")
-    setting, time = demo.get_by_label(data["setting"]), demo.get_by_label(data["time"])
+    setting, time = (
+        demo.get_by_role("slider", name=data[key], exact=True) for key in ("setting", "time")
+    )
 
     def shown():
         nodes = demo.locator("[data-value]").all()
