@@ -1,7 +1,6 @@
-"""The activation explorer of the built book: a whole run of several networks, to drag through.
+"""Pictures of the built book, to drag through: the activation explorer, and what was recorded.
 
-It is a picture for the page. The numbers are those of the probes, thinned out and rounded; the
-page's ``demos.js`` draws them.
+The numbers are those of the chapters, thinned out and rounded; the page's scripts draw them.
 """
 
 import json
@@ -17,7 +16,7 @@ from .probes import ActivationRecord
 from .probes.records import evenly
 from .training import History
 
-__all__ = ["Explorer"]
+__all__ = ["Explorer", "Recording"]
 
 UNITS = 24  # shown of each layer, evenly spaced
 BINS = 32  # of the pooled histogram
@@ -74,13 +73,44 @@ class Explorer:
         return f"Explorer({', '.join(self.data['runs'])})"
 
     def _repr_html_(self) -> str:
-        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-        return (
-            '<div class="demo" data-demo="explorer">'
-            f'<script type="application/json">{text}</script>'
-            "<p>In the built book this is a picture to drag through. "
-            "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
-        )
+        return _html("explorer", self.data)
+
+
+class Recording:
+    """Numbers that a chapter has recorded, for a demonstration of its page.
+
+    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
+
+    Args:
+        demo: the name of the demonstration, by which the book's scripts know it.
+        data: what it draws, ready for JSON, without a number that is not finite.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Example:
+        >>> Recording("line", {"accuracy": [0.9, 0.5]}, origin="Two networks.").data
+        {'origin': 'Two networks.', 'accuracy': [0.9, 0.5]}
+    """
+
+    def __init__(self, demo: str, data: Mapping[str, Any], *, origin: str) -> None:
+        self.demo = demo
+        self.data: dict[str, Any] = {"origin": origin, **data}
+
+    def __repr__(self) -> str:
+        return f"Recording({self.demo})"
+
+    def _repr_html_(self) -> str:
+        return _html(self.demo, self.data)
+
+
+def _html(demo: str, data: Mapping[str, Any]) -> str:
+    """What a script of the page finds and fills, and what stands there without one."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return (
+        f'<div class="demo" data-demo="{demo}">'
+        f'<script type="application/json">{text}</script>'
+        "<p>In the built book this is a picture to drag through. "
+        "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
+    )
 
 
 def _run(
