@@ -10,7 +10,7 @@
   const { left, right, top, width, height, inner } = PLOT;
 
   const percent = (x) => `${(100 * x).toFixed(1)} %`;
-  const share = (x) => (x >= 0.0995 ? `${Math.round(100 * x)} %` : `${(100 * x).toPrecision(2)} %`);
+  const digits = (x) => (x >= 0.0995 ? x.toFixed(2) : x.toPrecision(2));
 
   /** Lines across a plot at the given heights, with their labels. */
   const grid = (heights) => heights.flatMap(([y, text]) => [
@@ -30,9 +30,9 @@
       points: values.map((value, i) => `${x(data.weights[i])},${y(value).toFixed(1)}`).join(" "), class: style,
     });
     plot.replaceChildren(
-      ...grid([0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => [y(value), `${100 * value} %`])),
+      ...grid([0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => [y(value), String(value)])),
       ...[0, 0.25, 0.5, 0.75, 1].map((value) =>
-        svg("text", { x: x(value), y: height - 20, class: "label" }, `${100 * value} %`)),
+        svg("text", { x: x(value), y: height - 20, class: "label" }, String(value))),
       ...titles("share of network b", "test accuracy"),
       ...data.lines.map((line) => curve(line.accuracy, "other")),
       curve(chosen.accuracy, "chosen"),
@@ -45,7 +45,7 @@
     const y = (value) => top + inner.height * Math.min(1, Math.log10(value) / low);
     const pitch = inner.width / values.length;
     plot.replaceChildren(
-      ...grid([[y(1), "100 %"], [y(0.1), "10 %"], [y(0.01), "1 %"], [y(0.001), "0.1 %"]]),
+      ...grid([1, 0.1, 0.01, 0.001].map((value) => [y(value), String(value)])),
       ...values.flatMap((value, i) => {
         const height = y(0.001) - y(Math.min(value, 1));
         return [
@@ -74,11 +74,11 @@
       said.replaceChildren(
         html("strong", {}, `${weight} of network b, units ${units}, ${statistics} statistics. `),
         "Test accuracy ", html("span", { "data-accuracy": chosen.accuracy[stop] }, percent(chosen.accuracy[stop])),
-        `; ${share(most)} of all images are named ${digit}. Variance left: `,
-        html("span", { "data-left": found.at(-1) }, share(found.at(-1))),
-        ` in layer ${found.length}, ${share(found[0])} in layer 1.`);
+        `; ${percent(most)} of all images are named ${digit}. Variance left: `,
+        html("span", { "data-left": found.at(-1) }, digits(found.at(-1))),
+        ` in layer ${found.length}, ${digits(found[0])} in layer 1.`);
       line.setAttribute("aria-label", `Accuracy on the line between the networks. ${said.textContent}`);
-      layers.setAttribute("aria-label", `Variance left by layer: ${found.map(share).join(", ")}.`);
+      layers.setAttribute("aria-label", `Variance left by layer: ${found.map(digits).join(", ")}.`);
     }
 
     const several = (key) => [...new Set(data.lines.map((one) => one[key]))].map((text) => [text, text]);

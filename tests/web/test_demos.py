@@ -277,7 +277,7 @@ def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
             digit, share = line["most"][stop]
             said = demo.locator(".demo-said").inner_text()
             assert f"units {line['units']}, {line['statistics']} statistics" in said
-            assert f"{100 * share:.0f}" in said and f"are named {digit}" in said
+            assert f"{100 * share:.1f} % of all images are named {digit}" in said
             assert demo.locator("rect.bar").count() == len(line["left"][stop]) == 6
             page.keyboard.press("ArrowRight")
     assert demo.locator("polyline").count() == len(data["lines"]) + 1
