@@ -1,7 +1,13 @@
+<<<<<<< HEAD
 """Pictures of the built book, to drag through: the activation explorer, and curves of several runs.
 
 The numbers are those that were recorded, thinned out and rounded; the page's ``demos.js`` and
 ``curves.js`` draw them.
+=======
+"""Pictures of the built book, to drag through: the activation explorer, and what was recorded.
+
+The numbers are those of the chapters, thinned out and rounded; the page's scripts draw them.
+>>>>>>> ch-averaging
 """
 
 import json
@@ -17,7 +23,11 @@ from .probes import ActivationRecord
 from .probes.records import evenly
 from .training import History
 
+<<<<<<< HEAD
 __all__ = ["Curves", "Explorer"]
+=======
+__all__ = ["Explorer", "Recording"]
+>>>>>>> ch-averaging
 
 UNITS = 24  # shown of each layer, evenly spaced
 BINS = 32  # of the pooled histogram
@@ -77,6 +87,7 @@ class Explorer:
         return _html("explorer", self.data)
 
 
+<<<<<<< HEAD
 class Curves:
     """Curves of several runs that differ in one setting: a slider for it, one for the time.
 
@@ -140,6 +151,32 @@ class Curves:
 
     def _repr_html_(self) -> str:
         return _html("curves", self.data)
+=======
+class Recording:
+    """Numbers that a chapter has recorded, for a demonstration of its page.
+
+    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
+
+    Args:
+        demo: the name of the demonstration, by which the book's scripts know it.
+        data: what it draws, ready for JSON, without a number that is not finite.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Example:
+        >>> Recording("line", {"accuracy": [0.9, 0.5]}, origin="Two networks.").data
+        {'origin': 'Two networks.', 'accuracy': [0.9, 0.5]}
+    """
+
+    def __init__(self, demo: str, data: Mapping[str, Any], *, origin: str) -> None:
+        self.demo = demo
+        self.data: dict[str, Any] = {"origin": origin, **data}
+
+    def __repr__(self) -> str:
+        return f"Recording({self.demo})"
+
+    def _repr_html_(self) -> str:
+        return _html(self.demo, self.data)
+>>>>>>> ch-averaging
 
 
 def _html(demo: str, data: Mapping[str, Any]) -> str:

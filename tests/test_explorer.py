@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from normtutorial import MLP, ActivationProbe, History
+<<<<<<< HEAD
 from normtutorial.explorer import BINS, FRAMES, UNITS, Curves, Explorer
+=======
+from normtutorial.explorer import BINS, FRAMES, UNITS, Explorer, Recording
+>>>>>>> ch-averaging
 
 
 def run(steps=40, every=2, layers=("linear1", "linear2"), scale=1.0):
@@ -55,6 +59,15 @@ def test_html_carries_strict_json_and_cannot_end_its_script():
     data = json.loads(text, parse_constant=pytest.fail)
     assert data == explorer.data
     assert repr(explorer) == "Explorer(</script>)"
+
+
+def test_a_recording_carries_what_it_was_given():
+    html = Recording("line", {"accuracy": [0.9, 0.5]}, origin="</script> of a test.")._repr_html_()
+    assert html.count("</script>") == 1 and 'data-demo="line"' in html
+    data = json.loads(re.search(r"<script[^>]*>(.*)</script>", html)[1])
+    assert data == {"origin": "</script> of a test.", "accuracy": [0.9, 0.5]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Recording("line", {"accuracy": [float("nan")]}, origin="A test.")._repr_html_()
 
 
 @pytest.mark.parametrize(

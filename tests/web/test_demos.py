@@ -256,6 +256,7 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
     assert low < high
 
 
+<<<<<<< HEAD
 def test_curves_show_what_the_chapter_recorded(page):
     source = built("curvature").read_text("utf-8")
     data = json.loads(
@@ -287,11 +288,42 @@ def test_curves_show_what_the_chapter_recorded(page):
     assert plots.first.locator("circle.now").count() == 1
     guided = [panel for panel in data["panels"] if panel["guide"] is not None]
     assert demo.locator("line.guide").count() == len(guided) > 0
+=======
+def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
+    source = built("averaging").read_text("utf-8")
+    data = json.loads(
+        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
+    )
+    demo = visit(page, "averaging")
+    slider = demo.get_by_role("slider")
+    assert slider.get_attribute("aria-valuetext") == "50 % of network b"
+    for line in data["lines"]:
+        page.press_on(demo.get_by_role("radio", name=line["units"]))
+        page.press_on(demo.get_by_role("radio", name=line["statistics"]))
+        slider.focus()
+        page.keyboard.press("Home")
+        for stop in (0, 1):
+            accuracy = demo.locator("[data-accuracy]").get_attribute("data-accuracy")
+            assert float(accuracy) == line["accuracy"][stop]
+            left = demo.locator("[data-left]").get_attribute("data-left")
+            assert float(left) == line["left"][stop][-1]
+            digit, share = line["most"][stop]
+            said = demo.locator(".demo-said").inner_text()
+            assert f"units {line['units']}, {line['statistics']} statistics" in said
+            assert f"{100 * share:.1f} % of all images are named {digit}" in said
+            assert demo.locator("rect.bar").count() == len(line["left"][stop]) == 6
+            page.keyboard.press("ArrowRight")
+    assert demo.locator("polyline").count() == len(data["lines"]) + 1
+>>>>>>> ch-averaging
     assert data["origin"] in demo.inner_text()
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "curvature"]
+=======
+    "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "averaging"]
+>>>>>>> ch-averaging
 )
 def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     context = browser.new_context(java_script_enabled=False)
