@@ -1,13 +1,7 @@
-<<<<<<< HEAD
-"""Pictures of the built book, to drag through: the activation explorer, and curves of several runs.
-
-The numbers are those that were recorded, thinned out and rounded; the page's ``demos.js`` and
-``curves.js`` draw them.
-=======
-"""Pictures of the built book, to drag through: the activation explorer, and what was recorded.
+"""Pictures of the built book, to drag through: the activation explorer, curves of several runs, and
+whatever else a chapter has recorded.
 
 The numbers are those of the chapters, thinned out and rounded; the page's scripts draw them.
->>>>>>> ch-averaging
 """
 
 import json
@@ -23,11 +17,7 @@ from .probes import ActivationRecord
 from .probes.records import evenly
 from .training import History
 
-<<<<<<< HEAD
-__all__ = ["Curves", "Explorer"]
-=======
-__all__ = ["Explorer", "Recording"]
->>>>>>> ch-averaging
+__all__ = ["Curves", "Explorer", "Recording"]
 
 UNITS = 24  # shown of each layer, evenly spaced
 BINS = 32  # of the pooled histogram
@@ -87,7 +77,6 @@ class Explorer:
         return _html("explorer", self.data)
 
 
-<<<<<<< HEAD
 class Curves:
     """Curves of several runs that differ in one setting: a slider for it, one for the time.
 
@@ -151,7 +140,8 @@ class Curves:
 
     def _repr_html_(self) -> str:
         return _html("curves", self.data)
-=======
+
+
 class Recording:
     """Numbers that a chapter has recorded, for a demonstration of its page.
 
@@ -176,7 +166,6 @@ class Recording:
 
     def _repr_html_(self) -> str:
         return _html(self.demo, self.data)
->>>>>>> ch-averaging
 
 
 def _html(demo: str, data: Mapping[str, Any]) -> str:

@@ -8,11 +8,7 @@ import pytest
 import torch
 
 from normtutorial import MLP, ActivationProbe, History
-<<<<<<< HEAD
-from normtutorial.explorer import BINS, FRAMES, UNITS, Curves, Explorer
-=======
-from normtutorial.explorer import BINS, FRAMES, UNITS, Explorer, Recording
->>>>>>> ch-averaging
+from normtutorial.explorer import BINS, FRAMES, UNITS, Curves, Explorer, Recording
 
 
 def run(steps=40, every=2, layers=("linear1", "linear2"), scale=1.0):

@@ -497,11 +497,7 @@ window.normtutorial ??= {};
 
   /* ---- start ------------------------------------------------------------------------------ */
 
-<<<<<<< HEAD
-  book.pieces = { html, svg, row, slider, range, minus, PLOT, emptyPlot }; // for demonstrations in other files
-=======
   book.pieces = { html, svg, row, slider, radios, range, minus, fixed, PLOT, emptyPlot }; // for demonstrations in other files
->>>>>>> ch-averaging
   book.demos = { ...book.demos, "shared-mean": sharedMean, "try-it": tryIt, weights, explorer };
 
   const start = () => {

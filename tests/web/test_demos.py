@@ -256,7 +256,6 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
     assert low < high
 
 
-<<<<<<< HEAD
 def test_curves_show_what_the_chapter_recorded(page):
     source = built("curvature").read_text("utf-8")
     data = json.loads(
@@ -288,7 +287,8 @@ def test_curves_show_what_the_chapter_recorded(page):
     assert plots.first.locator("circle.now").count() == 1
     guided = [panel for panel in data["panels"] if panel["guide"] is not None]
     assert demo.locator("line.guide").count() == len(guided) > 0
-=======
+
+
 def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
     source = built("averaging").read_text("utf-8")
     data = json.loads(
@@ -314,16 +314,12 @@ def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
             assert demo.locator("rect.bar").count() == len(line["left"][stop]) == 6
             page.keyboard.press("ArrowRight")
     assert demo.locator("polyline").count() == len(data["lines"]) + 1
->>>>>>> ch-averaging
     assert data["origin"] in demo.inner_text()
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
-    "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "curvature"]
-=======
-    "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "averaging"]
->>>>>>> ch-averaging
+    "chapter",
+    ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "curvature", "averaging"],
 )
 def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     context = browser.new_context(java_script_enabled=False)
