@@ -138,8 +138,7 @@ class Fused(Function):
         if torch.is_grad_enabled():  # it is to be derived again
             return *derivable(grad, (x, weight, bias), *ctx.how), None, None, None
         dense: Any = [None if t is None else t.contiguous() for t in (grad, x, weight, bias)]
-        with torch.cuda.device_of(grad):
-            return *ctx.layout.backward(*dense, stats, *ctx.how), None, None, None
+        return *ctx.layout.backward(*dense, stats, *ctx.how), None, None, None
 
 
 def derivable(

@@ -122,8 +122,8 @@ def sums_of_parts(
     reference = load(stats, channel, channel < channels, wide)
     rest = load(stats, channels + channel, channel < channels, wide)
     rstd = 1 / tl.sqrt(tl.load(stats + 3 * channels + channel, channel < channels, 1) + eps)
-    total = tl.zeros((1, CHANNELS, 1), wide)
-    total_along = tl.zeros((1, CHANNELS, 1), wide)
+    total = tl.zeros((SAMPLES, CHANNELS, POSITIONS), wide)
+    total_along = tl.zeros((SAMPLES, CHANNELS, POSITIONS), wide)
     part, stride = tl.program_id(1), tl.num_programs(1) * SAMPLES
     for sample in range(part * SAMPLES, samples, stride):
         for position in range(0, positions, POSITIONS):
@@ -131,12 +131,13 @@ def sums_of_parts(
                 sample, position, samples, channels, positions, SAMPLES, CHANNELS, POSITIONS
             )
             g = load(grad, here, inside, wide)  # 0 outside, and so are the products
-            total += sum_of_columns(g)
             x_hat = (load(x, here, inside, wide) - reference - rest) * rstd
-            total_along += sum_of_columns(g * x_hat)
-    here = part * channels + channel
-    tl.store(parts + here, total, channel < channels)
-    tl.store(parts + tl.num_programs(1) * channels + here, total_along, channel < channels)
+            total += g
+            total_along += g * x_hat
+    here = parts + part * channels + channel
+    tl.store(here, sum_of_columns(total), channel < channels)
+    here += tl.num_programs(1) * channels
+    tl.store(here, sum_of_columns(total_along), channel < channels)
 
 
 @triton.jit
@@ -226,7 +227,5 @@ def backward(
     grads = [None if t is None else torch.empty_like(t) for t in (x, weight, bias)]
     parts = statistics_of(x, 2, grid[1], shape[1])
     sums_of_parts[grid](x, stats, grad, parts, *shape, eps, **tile)
-    backward_columns[grid](
-        x, weight, stats, grad, parts, *grads, *shape, eps, PARTS=number, **tile
-    )
+    backward_columns[grid](x, weight, stats, grad, parts, *grads, *shape, eps, PARTS=number, **tile)
     return tuple(grads)

@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .tiles import OPTIONS, load, multiprocessors, statistics_of
+from .tiles import OPTIONS, again, load, multiprocessors, statistics_of
 
-WARPS = 16  # that a multiprocessor has registers for, at 128 a thread, as backward needs them
+WARPS = 20  # that a multiprocessor has registers for, with 100 a thread, as backward needs them
 
 
 @triton.jit
@@ -74,14 +74,21 @@ def backward_rows(
         rstd = 1 / tl.sqrt(tl.load(stats + 3 * rows + row, row < rows, 1) + eps)
         x_hat = (load(x, row * width + column, inside, wide) - reference - rest) * rstd
         g = load(grad, row * width + column, inside, wide)  # 0 outside, and so are the products
+        if weight is not None:
+            g *= load(weight, column, column < width, wide)
+        shift = tl.sum(g, 1, keep_dims=True) / width
+        along = tl.sum(g * x_hat, 1, keep_dims=True) / width
+        # The cache still has what is needed again: in registers it would take the room of others.
+        x_hat = (again(x, row * width + column, inside, wide) - reference - rest) * rstd
+        g = again(grad, row * width + column, inside, wide)
         total += g
         total_along += g * x_hat
         if weight is not None:
-            g *= load(weight, column, column < width, wide)
+            g *= again(weight, column, column < width, wide)
         # Less what a rescale of the row would undo, and what a shift would.
-        result = g - x_hat * (tl.sum(g * x_hat, 1, keep_dims=True) / width)
+        result = g - x_hat * along
         if CENTERED:
-            result -= tl.sum(g, 1, keep_dims=True) / width
+            result -= shift
         tl.store(grad_x + row * width + column, result * rstd, inside)
     own = sums + part * width + column
     if weight is not None:
@@ -153,8 +160,10 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """The gradients of x, weight and bias."""
     rows, width, _, tile = cut(x.shape, len(dims))
+    if width <= 512:  # the sums of short rows take registers, too
+        tile = {**tile, "ROWS": tile["ROWS"] // 2}
     # As many programs as there is room for at a time, so that few sums are to be added up.
-    room = WARPS * multiprocessors(x.device) // tile["num_warps"]
+    room = multiprocessors(x.device) * max(1, WARPS // tile["num_warps"])
     parts = min(triton.cdiv(rows, tile["ROWS"]), room)
     grad_x, sums = torch.empty_like(x), statistics_of(x, 2, parts, width)
     backward_rows[parts,](

@@ -16,6 +16,12 @@ def load(x, here, inside, wide: tl.constexpr):
     return tl.load(x + here, inside, 0).to(wide)
 
 
+@triton.jit
+def again(x, here, inside, wide: tl.constexpr):
+    """The same, from the cache, for the last time."""
+    return tl.load(x + here, inside, 0, eviction_policy="evict_first").to(wide)
+
+
 @cache
 def multiprocessors(device: torch.device) -> int:
     """How many there are, each with some programs at a time. In the interpreter there is one."""
