@@ -138,6 +138,7 @@ class Fused(Function):
         if torch.is_grad_enabled():  # it is to be derived again
             return *derivable(grad, (x, weight, bias), *ctx.how), None, None, None
         dense: Any = [None if t is None else t.contiguous() for t in (grad, x, weight, bias)]
+        # On the device of grad: autograd sees to that.
         return *ctx.layout.backward(*dense, stats, *ctx.how), None, None, None
 
 

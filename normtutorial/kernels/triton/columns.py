@@ -178,7 +178,7 @@ def backward_columns(
 
 @lru_cache
 def cut(
-    shape: torch.Size, itemsize: int, multiprocessors: int
+    shape: torch.Size, itemsize: int, processors: int
 ) -> tuple[tuple[int, ...], tuple[int, int], dict[str, int], int]:
     """Samples, channels and positions, how many programs there are for blocks of channels and for
     the parts of each, the tile: at least 128 bytes side by side, at most 4096 numbers; and the
@@ -189,7 +189,7 @@ def cut(
     channels = min(channels, max(1, 128 // itemsize // positions))
     samples = min(samples, max(1, 4096 // positions // channels))
     blocks = triton.cdiv(shape[1], channels)
-    parts = min(triton.cdiv(shape[0], samples), PARTS, max(1, 8 * multiprocessors // blocks))
+    parts = min(triton.cdiv(shape[0], samples), PARTS, max(1, 8 * processors // blocks))
     tile = {"SAMPLES": samples, "CHANNELS": channels, "POSITIONS": positions}
     options = {**tile, "num_warps": 8, **OPTIONS}
     return lengths, (blocks, parts), options, triton.next_power_of_2(parts)
