@@ -6,14 +6,23 @@ input. Batch norm has to read what it reads twice, since a channel does not fit 
 multiprocessor. These bytes over the time, over what a copy moves in the same run, is the share that
 is printed; 1 is the limit.
 
-Ways: torch's own kernel, ours in Triton, ours as it runs by default, ours compiled. Each time is
-the median of those that the card's own events report. The result goes to benchmarks/results/ after
-each row, so that a run that is cut short leaves what it has measured.
+Ways: torch's own kernel, ours in Triton, ours compiled, and at one width ours as it runs by
+default. The result goes to benchmarks/results/ after each row, so that a run that is cut short
+leaves what it has measured.
+
+A call also takes time on the CPU, which prepares what the card is to do. If that takes longer than
+the card needs, the card waits for it. So there are three numbers for each way, all of them medians:
+
+- ``milliseconds``, and ``share``: on the card, of a call as it is, with what the card waits;
+- ``card_milliseconds``, and ``card_share``: the same with a card so busy before that the CPU is
+  ahead when the card begins, as in the training of a large model;
+- ``host_milliseconds``: on the CPU, until it has handed over the call, without the result.
 """
 
 import argparse
 import json
 import shutil
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +39,8 @@ from normtutorial.runtime import machine
 from timing import RESULTS
 
 ELEMENTS = 1 << 26
-WIDTHS = [4096, 1024, 16384, 256, 8192, 2048, 512]  # what matters most comes first
-WAYS = [("torch", "triton", "eager"), ("compiled",)]  # to compile takes longest
+WIDTHS = [4096, 1024, 16384, 256]  # what matters most comes first
+WAYS = [(("torch", "triton"), WIDTHS), (("compiled",), WIDTHS), (("eager",), WIDTHS[:1])]
 TENSORS = {"layer": (2, 5), "rms": (2, 5), "batch": (3, 8)}  # moved forward, and with backward
 
 
@@ -51,19 +60,48 @@ def functions(norm: str, width: int) -> tuple[Callable, Callable]:
     return made(theirs), made(ours)
 
 
-def milliseconds(run: Callable[[], Any], budget: int) -> float:
-    """The median over runs that take about ``budget`` milliseconds together. The card's cache is
-    emptied before each."""
-    from triton.testing import do_bench
+def milliseconds(run: Callable[[], Any], calls: int, ahead: float = 0.0) -> float:
+    """The median on the card, whose cache is filled with something else before each call. The CPU
+    gets a lead of ``ahead`` milliseconds, more or less."""
+    other = torch.empty(1 << 26, device="cuda")
+    begin, end = ([torch.cuda.Event(enable_timing=True) for _ in range(calls)] for _ in range(2))
+    for _ in range(3):
+        run()
+    for one, two in zip(begin, end, strict=True):
+        other.zero_()
+        if ahead:
+            torch.cuda._sleep(int(ahead * 2e6))  # cycles, of a clock of about 2 GHz
+        one.record()
+        run()
+        two.record()
+    torch.cuda.synchronize()
+    return statistics.median(one.elapsed_time(two) for one, two in zip(begin, end, strict=True))
 
-    return float(do_bench(run, warmup=budget // 4 + 1, rep=budget, return_mode="median"))
+
+def host_milliseconds(run: Callable[[], Any], calls: int) -> float:
+    """The median on the CPU. There are so few calls that it need not wait for the card."""
+    torch.cuda.synchronize()
+    found = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - began)
+    return statistics.median(found) * 1e3
 
 
-def bandwidth(elements: int, budget: int) -> float:
+def times(run: Callable[[], Any], calls: int) -> dict[str, float]:
+    """The three of them."""
+    found = {"milliseconds": milliseconds(run, calls)}
+    found["host_milliseconds"] = host_milliseconds(run, calls // 2)
+    found["card_milliseconds"] = milliseconds(run, calls, 2 * found["host_milliseconds"] + 0.1)
+    return found
+
+
+def bandwidth(elements: int, calls: int) -> float:
     """Bytes a second that a copy moves, those read and those written."""
     source = torch.randn(elements, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.nbytes / milliseconds(lambda: target.copy_(source), budget) * 1e3
+    return 2 * source.nbytes / milliseconds(lambda: target.copy_(source), calls) * 1e3
 
 
 def cases(elements: int, widths: list[int]) -> Iterator[dict[str, Any]]:
@@ -74,7 +112,7 @@ def cases(elements: int, widths: list[int]) -> Iterator[dict[str, Any]]:
                 yield {"norm": norm, "dtype": dtype, "rows": elements // width, "width": width}
 
 
-def measure(case: dict[str, Any], ways: tuple[str, ...], limit: float, budget: int) -> list[dict]:
+def measure(case: dict[str, Any], ways: tuple[str, ...], limit: float, calls: int) -> list[dict]:
     """Forward, and forward with backward, in each of the ways."""
     theirs, ours = functions(case["norm"], case["width"])
     options: dict[str, Any] = {"device": "cuda", "dtype": getattr(torch, case["dtype"])}
@@ -98,28 +136,33 @@ def measure(case: dict[str, Any], ways: tuple[str, ...], limit: float, budget: i
             row = {**case, "way": way, "step": ("forward", "forward and backward")[step]}
             try:
                 with kernels.use("triton" if way == "triton" else "eager"):
-                    row["milliseconds"] = milliseconds(run, budget)
+                    row |= times(run, calls)
             except Exception as error:  # that it fails is a result, too
                 row["error"] = f"{type(error).__name__}: {error}"[:1000]
             else:
-                moved = TENSORS[case["norm"]][step] * x.nbytes
-                row["share"] = moved / row["milliseconds"] * 1e3 / limit
+                least = TENSORS[case["norm"]][step] * x.nbytes / limit * 1e3
+                row["share"] = least / row["milliseconds"]
+                row["card_share"] = least / row["card_milliseconds"]
             found.append(row)
     return found
 
 
 def line(rows: list[dict]) -> str:
-    """The shares of one case in a row of the table: forward in each way, then with backward."""
+    """One case in a row of the table: forward in each way, then with backward. The share as it is
+    called, the share on a busy card, and microseconds on the CPU."""
     first = rows[0]
-    half = len(rows) // 2
-    cells = [f"{row['share']:9.2f}" if "share" in row else f"{'fails':>9}" for row in rows]
-    shares = "".join(cells[::2]), "".join(cells[1::2])
+    cells = [
+        f"{row['share']:7.2f}{row['card_share']:5.2f}{row['host_milliseconds'] * 1e3:5.0f}"
+        if "share" in row
+        else f"{'fails':>17}"
+        for row in rows
+    ]
     name = f"{first['norm']:6}{first['dtype']:9}{first['rows']:7} x {first['width']:<6}"
-    return f"{name} {shares[0]:{9 * half}}   {shares[1]}"
+    return f"{name} {''.join(cells[::2])}   {''.join(cells[1::2])}"
 
 
 def heads(ways: tuple[str, ...]) -> str:
-    names = "".join(f"{way:>9}" for way in ways)
+    names = "".join(f"{way:>17}" for way in ways)
     return f"{'':31} {names}   {names}"
 
 
@@ -138,7 +181,7 @@ def about() -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, help="the file to write, results/gpu.json by default")
-    options.add_argument("--seconds", type=float, default=170, help="begin no row after these")
+    options.add_argument("--seconds", type=float, default=75, help="begin no row after these")
     options.add_argument("--quick", action="store_true", help="small, to see that it runs")
     args = options.parse_args()
     if not torch.cuda.is_available():
@@ -146,18 +189,18 @@ def main() -> None:
     if not args.quick and not args.out:
         args.out = RESULTS / "gpu.json"
     began = time.monotonic()
-    elements, widths, budget = (1 << 18, [256], 4) if args.quick else (ELEMENTS, WIDTHS, 30)
-    limit = bandwidth(elements, 10 * budget)
+    elements, calls = (1 << 18, 4) if args.quick else (ELEMENTS, 40)
+    limit = bandwidth(elements, 2 * calls)
     record: dict[str, Any] = {"machine": about(), "copy_bytes_per_second": limit, "measured": []}
     print(f"{record['machine']['device']}: a copy moves {limit / 1e12:.3f} TB/s.")
-    print("Share of it, forward, and forward with backward:", flush=True)
-    for ways in WAYS:
+    print("Share of it, share on a busy card, microseconds on the CPU; forward, and with backward:")
+    for ways, widths in WAYS:
         print(heads(ways), flush=True)
-        for case in cases(elements, widths):
+        for case in cases(elements, widths[-1:] if args.quick else widths):
             if time.monotonic() - began > args.seconds:
                 print(f"stopped after {args.seconds:.0f} s")
                 return
-            rows = measure(case, ways, limit, budget)
+            rows = measure(case, ways, limit, calls)
             record["measured"] += rows
             print(line(rows), flush=True)
             if args.out:

@@ -120,21 +120,24 @@ def test_the_table_of_the_book_has_every_row_that_has_a_target_as_it_was_measure
 
 
 def test_on_a_gpu_every_way_of_a_case_is_measured_or_said_to_fail(monkeypatch):
-    def milliseconds(run, budget):
-        if budget == 0:
+    def milliseconds(run, calls, ahead=0.0):
+        if calls == 0:
             raise MemoryError("it is full")
-        return 2.0
+        return 1.0 if ahead else 2.0  # it is slower if the card waits for the CPU
 
     randn = torch.randn
     monkeypatch.setattr(gpu, "milliseconds", milliseconds)
+    monkeypatch.setattr(gpu, "host_milliseconds", lambda run, calls: 0.05)
     monkeypatch.setattr(torch, "randn", lambda *shape, device, dtype: randn(*shape, dtype=dtype))
     case, *_ = gpu.cases(1 << 15, [4096, 256])
     assert case == {"norm": "layer", "dtype": "bfloat16", "rows": 8, "width": 4096}
-    rows = gpu.measure(case, ("torch", "eager"), limit=1e9, budget=1)
+    rows = gpu.measure(case, ("torch", "eager"), limit=1e9, calls=2)
     forward = 2 * 8 * 4096 * 2 / 2e-3 / 1e9  # bytes of input and output, a second, of what can be
     assert [row["share"] for row in rows] == pytest.approx([forward, 2.5 * forward] * 2)
-    assert gpu.line(rows).split()[-4:] == ["0.07", "0.07", "0.16", "0.16"]
-    rows = gpu.measure({**case, "norm": "rms"}, ("eager",), limit=1e9, budget=0)
+    assert [row["card_share"] for row in rows] == pytest.approx([2 * row["share"] for row in rows])
+    cells = gpu.line(rows).split()[-12:]
+    assert cells == ["0.07", "0.13", "50"] * 2 + ["0.16", "0.33", "50"] * 2
+    rows = gpu.measure({**case, "norm": "rms"}, ("eager",), limit=1e9, calls=0)
     assert [row["error"] for row in rows] == ["MemoryError: it is full"] * 2
     assert gpu.line(rows).split()[-2:] == ["fails", "fails"]
 

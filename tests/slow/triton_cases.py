@@ -47,7 +47,7 @@ def rows_and_columns(rows, columns):
 
 CASES = {
     **rows_and_columns(
-        [(1, 1), (16, 7), (2, 3, 64), (4, 1000)],
+        [(1, 1), (16, 7), (2, 3, 64), (4, 1000), (7, 2049)],
         [(2, 1), (9, 3), (150, 40), (3, 4, 3, 3), (2, 2, 3, 350)],
     ),
     "layer of two dims": ((2, 3, 4), (3, 4), (1, 2), True),
@@ -316,7 +316,9 @@ FAULTS = {  # what stands in the kernels, and what is wrong in its place
         "result = g - x_hat": "result = g + x_hat",
         "var = tl.sum(deviation * deviation, 1, keep_dims=True) / width":
         "var = tl.sum(deviation * deviation, 1, keep_dims=True) / WIDTH",
-        "result -= tl.sum(g, 1, keep_dims=True) / width": "result -= 0",
+        "result -= shift": "result -= 0",
+        "        total_along += g * x_hat": "        total_along = g * x_hat",
+        "(parts + part) * width": "part * width",
         "tl.cdiv(rows, ROWS)": "rows // ROWS",
     },
     "columns": {
@@ -326,6 +328,7 @@ FAULTS = {  # what stands in the kernels, and what is wrong in its place
         "squares + counts * way * way": "squares",
         "- x_hat * (total_along / n)": "+ x_hat * (total_along / n)",
         "inside, wide) - total / n": "inside, wide)",
+        "total_along += g * x_hat": "total_along = g * x_hat",
     },
 }  # fmt: skip
 
@@ -349,7 +352,10 @@ def test_a_fault_in_a_kernel_is_noticed(name, right, wrong, tmp_path, monkeypatc
 
 
 def some_of_the_tests(name):
-    some = {"rows": ["layer (16, 7)"], "columns": ["batch (150, 40)", "batch (2, 2, 3, 350)"]}
-    for case in (CASES[name] for name in some[name]):  # several parts, and several tiles in a part
+    some = {  # with several parts, and with several tiles in a part
+        "rows": ["layer (16, 7)", "layer (7, 2049)"],
+        "columns": ["batch (150, 40)", "batch (2, 2, 3, 350)"],
+    }
+    for case in (CASES[name] for name in some[name]):
         check(arguments(case, torch.float32), case)
         check(arguments(case, torch.float32, shift=1e6), case)

@@ -16,6 +16,8 @@ On a CPU the same kernels run in Triton's interpreter, one program after the oth
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -60,38 +62,48 @@ def fits(
 ) -> bool:
     """Whether there is a kernel for it: rows, or columns of a batch, on a GPU, with no transform of
     :mod:`torch.func` and no derivative in forward mode."""
-    tensors = [t for t in (x, weight, bias) if t is not None]
-    plain = all(
-        type(t) in (Tensor, torch.nn.Parameter)
-        and t.layout == torch.strided
-        and t.device == x.device
-        and t.dtype in DTYPES
-        for t in tensors
-    )
     transformed = torch._C._functorch.get_dynamic_layer_stack_depth() > 0
     forward_mode = forward_ad._current_level >= 0
-    if not (x.is_cuda or INTERPRETED) or not plain or transformed or forward_mode or not x.numel():
+    if not (x.is_cuda or INTERPRETED) or transformed or forward_mode:
         return False
-    return are_rows(x, weight, bias, dims) or (centered and are_columns(x, weight, bias, dims))
+    device = x.device
+    for t in (x, weight, bias):
+        if t is not None and not (
+            type(t) in (Tensor, torch.nn.Parameter)
+            and t.layout == torch.strided
+            and t.device == device
+            and t.dtype in DTYPES
+        ):
+            return False
+    case = *shapes(x, weight, bias), tuple(dims)
+    return are_rows(*case, x.itemsize) or (centered and are_columns(*case))
 
 
-def are_rows(x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: NF.Dims) -> bool:
+def shapes(*tensors: Tensor | None) -> tuple[torch.Size | None, ...]:
+    return tuple([None if t is None else t.shape for t in tensors])
+
+
+@lru_cache  # a layer asks the same in every step, and a GPU does not wait for Python
+def are_rows(shape: Any, weight: Any, bias: Any, dims: tuple[int, ...], itemsize: int) -> bool:
     """Whether the last dims share a mean, and each number of them has its own weight."""
-    first = x.ndim - len(dims)
-    shape = x.shape[first:]
+    first = len(shape) - len(dims)
+    last = shape[first:]
     return (
-        sorted(d % x.ndim for d in dims) == list(range(first, x.ndim))
-        and all(p is None or p.shape == shape for p in (weight, bias))
-        and shape.numel() * x.itemsize <= LONGEST_ROW
+        sorted(d % len(shape) for d in dims) == list(range(first, len(shape)))
+        and all(p in (None, last) for p in (weight, bias))
+        and prod(shape) > 0
+        and prod(last) * itemsize <= LONGEST_ROW
     )
 
 
-def are_columns(x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: NF.Dims) -> bool:
+@lru_cache
+def are_columns(shape: Any, weight: Any, bias: Any, dims: tuple[int, ...]) -> bool:
     """Whether all dims but the second share a mean, and a weight."""
-    if x.ndim < 2 or sorted(d % x.ndim for d in dims) != [0, *range(2, x.ndim)]:
+    dim = len(shape)
+    if dim < 2 or sorted(d % dim for d in dims) != [0, *range(2, dim)] or prod(shape) == 0:
         return False
-    per_channel = x.shape[1], *[1] * (x.ndim - 2)
-    return all(p is None or p.shape in (per_channel, (1, *per_channel)) for p in (weight, bias))
+    per_channel = shape[1], *[1] * (dim - 2)
+    return all(p in (None, per_channel, (1, *per_channel)) for p in (weight, bias))
 
 
 class Fused(Function):
@@ -107,15 +119,12 @@ class Fused(Function):
         eps: float,
         centered: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        layout = rows if are_rows(x, weight, bias, dims) else columns
+        layout = rows if are_rows(*shapes(x, weight, bias), dims, x.itemsize) else columns
         dense: Any = [None if t is None else t.contiguous() for t in (x, weight, bias)]
         with torch.cuda.device_of(x):
             y, stats = layout.forward(*dense, dims, eps, centered)
-        shared = {d % x.ndim for d in dims}
-        one = [1 if d in shared else n for d, n in enumerate(x.shape)]
-        reference, rest, var = (s.view(one) for s in stats)
-        mean = reference + rest
-        ctx.how = dims, eps, centered
+        mean, var = stats[2], stats[3]
+        ctx.layout, ctx.how = layout, (dims, eps, centered)
         ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight, bias, stats)
@@ -128,10 +137,9 @@ class Fused(Function):
         x, weight, bias, stats = ctx.saved_tensors
         if torch.is_grad_enabled():  # it is to be derived again
             return *derivable(grad, (x, weight, bias), *ctx.how), None, None, None
-        layout = rows if are_rows(x, weight, bias, ctx.how[0]) else columns
         dense: Any = [None if t is None else t.contiguous() for t in (grad, x, weight, bias)]
-        with torch.cuda.device_of(grad):
-            return *layout.backward(*dense, stats, *ctx.how), None, None, None
+        # On the device of grad: autograd sees to that.
+        return *ctx.layout.backward(*dense, stats, *ctx.how), None, None, None
 
 
 def derivable(

@@ -4,12 +4,15 @@ So several programs take a part of each channel. A first kernel finds out what t
 every program of a second one puts that together and goes over its part again.
 """
 
+from functools import lru_cache
+from math import prod
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .tiles import OPTIONS, PROGRAMS, load, statistics_of
+from .tiles import OPTIONS, load, multiprocessors, statistics_of
 
 PARTS = 64  # at most, of a channel: each program reads what all of them have found
 
@@ -75,7 +78,7 @@ def forward_columns(
     x, weight, bias, y, stats, parts, samples, channels, positions, eps: tl.constexpr,
     SAMPLES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """``y`` of a part, and the statistics (reference, rest and variance) of its channels."""
+    """``y`` of a part, and the statistics (reference, rest, mean, variance) of its channels."""
     wide: tl.constexpr = stats.dtype.element_ty
     part, number = tl.program_id(1), tl.num_programs(1)
     channel = (tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS))[None, :, None]
@@ -104,7 +107,8 @@ def forward_columns(
     if part == 0:  # all of them know, one says it
         tl.store(stats + channel, reference, channel < channels)
         tl.store(stats + channels + channel, rest, channel < channels)
-        tl.store(stats + 2 * channels + channel, var, channel < channels)
+        tl.store(stats + 2 * channels + channel, reference + rest, channel < channels)
+        tl.store(stats + 3 * channels + channel, var, channel < channels)
 
 
 @triton.jit
@@ -117,9 +121,9 @@ def sums_of_parts(
     channel = (tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS))[None, :, None]
     reference = load(stats, channel, channel < channels, wide)
     rest = load(stats, channels + channel, channel < channels, wide)
-    rstd = 1 / tl.sqrt(tl.load(stats + 2 * channels + channel, channel < channels, 1) + eps)
-    total = tl.zeros((1, CHANNELS, 1), wide)
-    total_along = tl.zeros((1, CHANNELS, 1), wide)
+    rstd = 1 / tl.sqrt(tl.load(stats + 3 * channels + channel, channel < channels, 1) + eps)
+    total = tl.zeros((SAMPLES, CHANNELS, POSITIONS), wide)
+    total_along = tl.zeros((SAMPLES, CHANNELS, POSITIONS), wide)
     part, stride = tl.program_id(1), tl.num_programs(1) * SAMPLES
     for sample in range(part * SAMPLES, samples, stride):
         for position in range(0, positions, POSITIONS):
@@ -127,18 +131,20 @@ def sums_of_parts(
                 sample, position, samples, channels, positions, SAMPLES, CHANNELS, POSITIONS
             )
             g = load(grad, here, inside, wide)  # 0 outside, and so are the products
-            total += sum_of_columns(g)
             x_hat = (load(x, here, inside, wide) - reference - rest) * rstd
-            total_along += sum_of_columns(g * x_hat)
-    here = part * channels + channel
-    tl.store(parts + here, total, channel < channels)
-    tl.store(parts + tl.num_programs(1) * channels + here, total_along, channel < channels)
+            total += g
+            total_along += g * x_hat
+    here = parts + part * channels + channel
+    tl.store(here, sum_of_columns(total), channel < channels)
+    here += tl.num_programs(1) * channels
+    tl.store(here, sum_of_columns(total_along), channel < channels)
 
 
 @triton.jit
 def backward_columns(
-    x, weight, stats, grad, parts, grad_x, sums, samples, channels, positions, eps: tl.constexpr,
-    SAMPLES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr, PARTS: tl.constexpr,
+    x, weight, stats, grad, parts, grad_x, grad_weight, grad_bias, samples, channels, positions,
+    eps: tl.constexpr, SAMPLES: tl.constexpr, CHANNELS: tl.constexpr, POSITIONS: tl.constexpr,
+    PARTS: tl.constexpr,
 ):  # fmt: skip
     """``grad_x`` of a part, and the two sums of its channels, the gradients of bias and weight."""
     wide: tl.constexpr = stats.dtype.element_ty
@@ -150,7 +156,7 @@ def backward_columns(
     total_along = tl.sum(load(parts, number * channels + one, there, wide), 0, keep_dims=True)
     reference = load(stats, channel, channel < channels, wide)
     rest = load(stats, channels + channel, channel < channels, wide)
-    rstd = 1 / tl.sqrt(tl.load(stats + 2 * channels + channel, channel < channels, 1) + eps)
+    rstd = 1 / tl.sqrt(tl.load(stats + 3 * channels + channel, channel < channels, 1) + eps)
     n = tl.zeros_like(total) + samples * positions
     factor = rstd
     if weight is not None:
@@ -164,22 +170,29 @@ def backward_columns(
             result = load(grad, here, inside, wide) - total / n - x_hat * (total_along / n)
             tl.store(grad_x + here, result * factor, inside)
     if part == 0:
-        tl.store(sums + channel, total, channel < channels)
-        tl.store(sums + channels + channel, total_along, channel < channels)
+        if grad_weight is not None:
+            tl.store(grad_weight + channel, total_along, channel < channels)
+        if grad_bias is not None:
+            tl.store(grad_bias + channel, total, channel < channels)
 
 
-def cut(x: Tensor) -> tuple[tuple[int, ...], tuple[int, int], dict[str, int]]:
+@lru_cache
+def cut(
+    shape: torch.Size, itemsize: int, processors: int
+) -> tuple[tuple[int, ...], tuple[int, int], dict[str, int], int]:
     """Samples, channels and positions, how many programs there are for blocks of channels and for
-    the parts of each, and the tile: at least 128 bytes side by side, at most 4096 numbers."""
-    shape = x.shape[0], x.shape[1], x[0, 0].numel()
-    samples, channels, positions = (triton.next_power_of_2(n) for n in shape)
+    the parts of each, the tile: at least 128 bytes side by side, at most 4096 numbers; and the
+    length of a tile that has a number of each part."""
+    lengths = shape[0], shape[1], prod(shape[2:])
+    samples, channels, positions = (triton.next_power_of_2(n) for n in lengths)
     positions = min(positions, 1024)
-    channels = min(channels, max(1, 128 // x.itemsize // positions))
+    channels = min(channels, max(1, 128 // itemsize // positions))
     samples = min(samples, max(1, 4096 // positions // channels))
     blocks = triton.cdiv(shape[1], channels)
-    parts = min(triton.cdiv(shape[0], samples), PARTS, max(1, PROGRAMS // blocks))
+    parts = min(triton.cdiv(shape[0], samples), PARTS, max(1, 8 * processors // blocks))
     tile = {"SAMPLES": samples, "CHANNELS": channels, "POSITIONS": positions}
-    return shape, (blocks, parts), {**tile, "num_warps": 8, **OPTIONS}
+    options = {**tile, "num_warps": 8, **OPTIONS}
+    return lengths, (blocks, parts), options, triton.next_power_of_2(parts)
 
 
 def forward(
@@ -190,12 +203,11 @@ def forward(
     eps: float,
     centered: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``y``, and reference, rest and variance of each channel."""
-    shape, grid, tile = cut(x)
-    y, stats = torch.empty_like(x), statistics_of(x, 3, shape[1])
+    """``y``, and reference, rest, mean and variance of each channel."""
+    shape, grid, tile, number = cut(x.shape, x.itemsize, multiprocessors(x.device))
+    y, stats = torch.empty_like(x), statistics_of(x, 4, 1, shape[1], *[1] * (x.ndim - 2))
     parts = statistics_of(x, 3, grid[1], shape[1])
     moments_of_parts[grid](x, parts, *shape, **tile)
-    number = triton.next_power_of_2(grid[1])
     forward_columns[grid](x, weight, bias, y, stats, parts, *shape, eps, PARTS=number, **tile)
     return y, stats
 
@@ -211,16 +223,9 @@ def backward(
     centered: bool,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of x, weight and bias."""
-    shape, grid, tile = cut(x)
-    grad_x, sums = torch.empty_like(x), statistics_of(x, 2, shape[1])
+    shape, grid, tile, number = cut(x.shape, x.itemsize, multiprocessors(x.device))
+    grads = [None if t is None else torch.empty_like(t) for t in (x, weight, bias)]
     parts = statistics_of(x, 2, grid[1], shape[1])
     sums_of_parts[grid](x, stats, grad, parts, *shape, eps, **tile)
-    number = triton.next_power_of_2(grid[1])
-    backward_columns[grid](
-        x, weight, stats, grad, parts, grad_x, sums, *shape, eps, PARTS=number, **tile
-    )
-    of_bias, of_weight = sums
-    return grad_x, *(
-        None if p is None else f.to(p.dtype).view(p.shape)
-        for f, p in ((of_weight, weight), (of_bias, bias))
-    )
+    backward_columns[grid](x, weight, stats, grad, parts, *grads, *shape, eps, PARTS=number, **tile)
+    return tuple(grads)

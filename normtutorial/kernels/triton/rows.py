@@ -3,13 +3,17 @@
 A tile has whole rows, one long or some short ones, and a program does all that is to do with it.
 """
 
+from functools import lru_cache
+from math import prod
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ... import functional as NF
-from .tiles import OPTIONS, PROGRAMS, load, statistics_of
+from .tiles import OPTIONS, again, load, multiprocessors, statistics_of
+
+WARPS = 20  # that a multiprocessor has registers for, with 100 a thread, as backward needs them
 
 
 @triton.jit
@@ -17,7 +21,7 @@ def forward_rows(
     x, weight, bias, y, stats, rows, width, eps: tl.constexpr,
     ROWS: tl.constexpr, WIDTH: tl.constexpr, CENTERED: tl.constexpr,
 ):  # fmt: skip
-    """``y`` and the statistics (reference, rest and variance) of a tile of rows."""
+    """``y`` and the statistics (reference, rest, mean, variance) of a tile of rows."""
     wide: tl.constexpr = stats.dtype.element_ty  # float32; float64 for float64
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]).to(tl.int64)
     column = tl.arange(0, WIDTH)[None, :]
@@ -43,18 +47,19 @@ def forward_rows(
     tl.store(y + row * width + column, result, inside)
     tl.store(stats + row, reference, row < rows)
     tl.store(stats + rows + row, rest, row < rows)
-    tl.store(stats + 2 * rows + row, var, row < rows)
+    tl.store(stats + 2 * rows + row, reference + rest, row < rows)
+    tl.store(stats + 3 * rows + row, var, row < rows)
 
 
 @triton.jit
 def backward_rows(
-    x, weight, stats, grad, grad_x, grad_weight, grad_bias, rows, width, eps: tl.constexpr,
+    x, weight, bias, stats, grad, grad_x, sums, rows, width, eps: tl.constexpr,
     ROWS: tl.constexpr, WIDTH: tl.constexpr, CENTERED: tl.constexpr,
 ):  # fmt: skip
     """``grad_x`` of some tiles, and what they contribute to the other two gradients.
 
-    No two programs add to the same number: each adds up in registers, and writes a row of its own
-    into ``grad_weight`` and ``grad_bias``, which are added up afterwards.
+    No two programs add to the same number: each adds up in registers, and writes into ``sums`` a
+    row of its own for the weight, and one for the bias. :func:`add_up` does the rest.
     """
     wide: tl.constexpr = stats.dtype.element_ty
     part = tl.program_id(0)
@@ -66,33 +71,65 @@ def backward_rows(
         inside = (row < rows) & (column < width)
         reference = load(stats, row, row < rows, wide)
         rest = load(stats, rows + row, row < rows, wide)
-        rstd = 1 / tl.sqrt(tl.load(stats + 2 * rows + row, row < rows, 1) + eps)
+        rstd = 1 / tl.sqrt(tl.load(stats + 3 * rows + row, row < rows, 1) + eps)
         x_hat = (load(x, row * width + column, inside, wide) - reference - rest) * rstd
         g = load(grad, row * width + column, inside, wide)  # 0 outside, and so are the products
+        if weight is not None:
+            g *= load(weight, column, column < width, wide)
+        shift = tl.sum(g, 1, keep_dims=True) / width
+        along = tl.sum(g * x_hat, 1, keep_dims=True) / width
+        # The cache still has what is needed again: in registers it would take the room of others.
+        x_hat = (again(x, row * width + column, inside, wide) - reference - rest) * rstd
+        g = again(grad, row * width + column, inside, wide)
         total += g
         total_along += g * x_hat
         if weight is not None:
-            g *= load(weight, column, column < width, wide)
+            g *= again(weight, column, column < width, wide)
         # Less what a rescale of the row would undo, and what a shift would.
-        result = g - x_hat * (tl.sum(g * x_hat, 1, keep_dims=True) / width)
+        result = g - x_hat * along
         if CENTERED:
-            result -= tl.sum(g, 1, keep_dims=True) / width
+            result -= shift
         tl.store(grad_x + row * width + column, result * rstd, inside)
-    own = part * width + tl.arange(0, WIDTH)
+    own = sums + part * width + column
+    if weight is not None:
+        tl.store(own, tl.sum(total_along, 0, keep_dims=True), column < width)
+    if bias is not None:
+        own += tl.num_programs(0) * width
+        tl.store(own, tl.sum(total, 0, keep_dims=True), column < width)
+
+
+@triton.jit
+def add_up(
+    sums, grad_weight, grad_bias, parts, width, PARTS: tl.constexpr, COLUMNS: tl.constexpr
+):  # fmt: skip
+    """The gradients of weight and bias, some columns of them, from what all programs have found."""
+    wide: tl.constexpr = sums.dtype.element_ty
+    column = (tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
+    total = tl.zeros((PARTS, COLUMNS), wide)
+    total_along = tl.zeros((PARTS, COLUMNS), wide)
+    for first in range(0, parts, PARTS):
+        part = first + tl.arange(0, PARTS)[:, None]
+        inside = (part < parts) & (column < width)
+        if grad_weight is not None:
+            total_along += load(sums, part * width + column, inside, wide)
+        if grad_bias is not None:
+            total += load(sums, (parts + part) * width + column, inside, wide)
     if grad_weight is not None:
-        tl.store(grad_weight + own, tl.sum(total_along, 0), tl.arange(0, WIDTH) < width)
+        tl.store(grad_weight + column, tl.sum(total_along, 0, keep_dims=True), column < width)
     if grad_bias is not None:
-        tl.store(grad_bias + own, tl.sum(total, 0), tl.arange(0, WIDTH) < width)
+        tl.store(grad_bias + column, tl.sum(total, 0, keep_dims=True), column < width)
 
 
-def cut(x: Tensor, dims: tuple[int, ...]) -> tuple[int, int, dict[str, int]]:
-    """How many rows there are, how long they are, and the tile."""
-    width = NF.count(x, dims)
+@lru_cache
+def cut(shape: torch.Size, dims: int) -> tuple[int, int, tuple[int, ...], dict[str, int]]:
+    """How many rows there are, how long they are, the shape of their statistics, and the tile."""
+    others = shape[: len(shape) - dims]
+    width = prod(shape[len(others) :])
     longest = triton.next_power_of_2(width)
     rows = max(1, 2048 // longest)
     warps = min(32, max(4, rows * longest // 512))  # each has 32 threads, with 16 numbers each
     tile = {"ROWS": rows, "WIDTH": longest, "num_warps": warps, **OPTIONS}
-    return x.numel() // width, width, tile
+    return prod(others), width, (4, *others, *[1] * dims), tile
 
 
 def forward(
@@ -103,9 +140,9 @@ def forward(
     eps: float,
     centered: bool,
 ) -> tuple[Tensor, Tensor]:
-    """``y``, and reference, rest and variance of each row."""
-    rows, width, tile = cut(x, dims)
-    y, stats = torch.empty_like(x), statistics_of(x, 3, rows)
+    """``y``, and reference, rest, mean and variance of each row."""
+    rows, width, shape, tile = cut(x.shape, len(dims))
+    y, stats = torch.empty_like(x), statistics_of(x, *shape)
     grid = (triton.cdiv(rows, tile["ROWS"]),)
     forward_rows[grid](x, weight, bias, y, stats, rows, width, eps, CENTERED=centered, **tile)
     return y, stats
@@ -122,14 +159,18 @@ def backward(
     centered: bool,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of x, weight and bias."""
-    rows, width, tile = cut(x, dims)
-    parts = min(triton.cdiv(rows, tile["ROWS"]), 4 * PROGRAMS // tile["num_warps"])
-    grad_x = torch.empty_like(x)
-    found = [None if p is None else stats.new_empty(parts, width) for p in (weight, bias)]
+    rows, width, _, tile = cut(x.shape, len(dims))
+    if width <= 512:  # the sums of short rows take registers, too
+        tile = {**tile, "ROWS": tile["ROWS"] // 2}
+    # As many programs as there is room for at a time, so that few sums are to be added up.
+    room = multiprocessors(x.device) * max(1, WARPS // tile["num_warps"])
+    parts = min(triton.cdiv(rows, tile["ROWS"]), room)
+    grad_x, sums = torch.empty_like(x), statistics_of(x, 2, parts, width)
     backward_rows[parts,](
-        x, weight, stats, grad, grad_x, *found, rows, width, eps, CENTERED=centered, **tile
+        x, weight, bias, stats, grad, grad_x, sums, rows, width, eps, CENTERED=centered, **tile
     )
-    return grad_x, *(
-        None if p is None or f is None else f.sum(0).to(p.dtype).view(p.shape)
-        for f, p in zip(found, (weight, bias), strict=True)
-    )
+    if weight is None and bias is None:
+        return grad_x, None, None
+    grads = [None if p is None else torch.empty_like(p) for p in (weight, bias)]
+    add_up[triton.cdiv(width, 32),](sums, *grads, parts, width, PARTS=128, COLUMNS=32, num_warps=8)
+    return grad_x, *grads
