@@ -1,7 +1,7 @@
-"""The activation explorer of the built book: a whole run of several networks, to drag through.
+"""Pictures of the built book, to drag through: the activation explorer, curves of several runs, and
+whatever else a chapter has recorded.
 
-It is a picture for the page. The numbers are those of the probes, thinned out and rounded; the
-page's ``demos.js`` draws them.
+The numbers are those of the chapters, thinned out and rounded; the page's scripts draw them.
 """
 
 import json
@@ -17,7 +17,7 @@ from .probes import ActivationRecord
 from .probes.records import evenly
 from .training import History
 
-__all__ = ["Explorer"]
+__all__ = ["Curves", "Explorer", "Recording"]
 
 UNITS = 24  # shown of each layer, evenly spaced
 BINS = 32  # of the pooled histogram
@@ -74,13 +74,109 @@ class Explorer:
         return f"Explorer({', '.join(self.data['runs'])})"
 
     def _repr_html_(self) -> str:
-        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-        return (
-            '<div class="demo" data-demo="explorer">'
-            f'<script type="application/json">{text}</script>'
-            "<p>In the built book this is a picture to drag through. "
-            "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
-        )
+        return _html("explorer", self.data)
+
+
+class Curves:
+    """Curves of several runs that differ in one setting: a slider for it, one for the time.
+
+    Each quantity has a panel with a logarithmic axis and a curve for every run; the chosen run and
+    moment stand out. A notebook shows it as HTML, and without the script of the book a sentence.
+
+    Args:
+        setting: what the runs differ in, such as ``"learning rate"``.
+        values: of the setting, S numbers in the order of the slider.
+        time: what passes from left to right, such as ``"training step"``.
+        moments: T numbers, drawn at equal distances.
+        panels: for each quantity, by its name, its values (S, T), all above zero.
+        guides: heights of dashed lines, by the name of the panel.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Raises:
+        ValueError: no panels, or values not above zero, or not one for each run and moment.
+
+    Example:
+        >>> doubled = [[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]]
+        >>> curves = Curves("start", [1, 10], "step", [0, 1, 2], {"size": doubled}, origin="Sums.")
+        >>> curves.data["panels"][0]["rows"][1]
+        [10.0, 20.0, 40.0]
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        values: Sequence[float],
+        time: str,
+        moments: Sequence[int],
+        panels: Mapping[str, Tensor | Sequence[Sequence[float]]],
+        *,
+        guides: Mapping[str, float] | None = None,
+        origin: str,
+    ) -> None:
+        rows = {name: torch.as_tensor(panel).double().cpu() for name, panel in panels.items()}
+        shape = (len(values), len(moments))
+        for name, panel in rows.items():
+            if panel.shape != shape or not (panel.isfinite() & (panel > 0)).all():
+                raise ValueError(
+                    f"Curves expects {shape[0]} runs of {shape[1]} moments in each panel, all "
+                    f"above zero; got {name!r} of shape {tuple(panel.shape)}."
+                )
+        if not rows:
+            raise ValueError("Curves expects at least one panel; got none.")
+        self.data: dict[str, Any] = {
+            "origin": origin,
+            "setting": setting,
+            "values": list(values),
+            "time": time,
+            "moments": list(moments),
+            "panels": [
+                {"name": name, "guide": (guides or {}).get(name), "rows": _digits(panel)}
+                for name, panel in rows.items()
+            ],
+        }
+
+    def __repr__(self) -> str:
+        return f"Curves({', '.join(panel['name'] for panel in self.data['panels'])})"
+
+    def _repr_html_(self) -> str:
+        return _html("curves", self.data)
+
+
+class Recording:
+    """Numbers that a chapter has recorded, for a demonstration of its page.
+
+    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
+
+    Args:
+        demo: the name of the demonstration, by which the book's scripts know it.
+        data: what it draws, ready for JSON, without a number that is not finite.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Example:
+        >>> Recording("line", {"accuracy": [0.9, 0.5]}, origin="Two networks.").data
+        {'origin': 'Two networks.', 'accuracy': [0.9, 0.5]}
+    """
+
+    def __init__(self, demo: str, data: Mapping[str, Any], *, origin: str) -> None:
+        self.demo = demo
+        self.data: dict[str, Any] = {"origin": origin, **data}
+
+    def __repr__(self) -> str:
+        return f"Recording({self.demo})"
+
+    def _repr_html_(self) -> str:
+        return _html(self.demo, self.data)
+
+
+def _html(demo: str, data: Mapping[str, Any]) -> str:
+    """What a script of the page finds and fills, and what stands there without one."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return (
+        f'<div class="demo" data-demo="{demo}">'
+        f'<script type="application/json">{text}</script>'
+        "<p>In the built book this is a picture to drag through. "
+        "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
+    )
 
 
 def _run(
@@ -114,3 +210,8 @@ def _layer(record: ActivationRecord, chosen: Sequence[int]) -> dict[str, Any]:
 def _rounded(x: Tensor, digits: int) -> list:
     """Nested lists, short in JSON; what is not finite becomes zero."""
     return torch.nan_to_num(x.double(), 0.0, 0.0, 0.0).round(decimals=digits).tolist()
+
+
+def _digits(x: Tensor) -> list:
+    """Nested lists of numbers with three digits each."""
+    return [[float(f"{value:.3g}") for value in row] for row in x.tolist()]

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -15,6 +16,8 @@ MODULES = [
     "normtutorial",
     *(found.name for found in pkgutil.walk_packages(normtutorial.__path__, "normtutorial.")),
 ]
+if not find_spec("triton"):
+    MODULES = [name for name in MODULES if "triton" not in name]
 
 
 @pytest.mark.parametrize("name", MODULES)

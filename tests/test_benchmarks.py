@@ -8,6 +8,7 @@ import torch
 
 import bench
 import chapters
+import gpu
 import layers
 import timing
 
@@ -116,3 +117,30 @@ def test_the_table_of_the_book_has_every_row_that_has_a_target_as_it_was_measure
     aimed = {name: by for name, by in wanted.items() if not all("–" in one for one in by.values())}
     table = re.findall(r"^\| (.+ / .+) \| (.+) \| (.+) \|$", page, re.MULTILINE)
     assert {name: {"1": one, "2": two} for name, one, two in table} == aimed
+
+
+def test_on_a_gpu_every_way_of_a_case_is_measured_or_said_to_fail(monkeypatch):
+    def milliseconds(run, budget):
+        if budget == 0:
+            raise MemoryError("it is full")
+        return 2.0
+
+    randn = torch.randn
+    monkeypatch.setattr(gpu, "milliseconds", milliseconds)
+    monkeypatch.setattr(torch, "randn", lambda *shape, device, dtype: randn(*shape, dtype=dtype))
+    case, *_ = gpu.cases(1 << 15, [4096, 256])
+    assert case == {"norm": "layer", "dtype": "bfloat16", "rows": 8, "width": 4096}
+    rows = gpu.measure(case, ("torch", "eager"), limit=1e9, budget=1)
+    forward = 2 * 8 * 4096 * 2 / 2e-3 / 1e9  # bytes of input and output, a second, of what can be
+    assert [row["share"] for row in rows] == pytest.approx([forward, 2.5 * forward] * 2)
+    assert gpu.line(rows).split()[-4:] == ["0.07", "0.07", "0.16", "0.16"]
+    rows = gpu.measure({**case, "norm": "rms"}, ("eager",), limit=1e9, budget=0)
+    assert [row["error"] for row in rows] == ["MemoryError: it is full"] * 2
+    assert gpu.line(rows).split()[-2:] == ["fails", "fails"]
+
+
+@pytest.mark.parametrize("norm", gpu.TENSORS)
+def test_on_a_gpu_torch_s_function_and_ours_are_compared_as_the_same(norm):
+    theirs, ours = gpu.functions(norm, 5)
+    inputs = torch.randn(3, 5), *torch.randn(1 if norm == "rms" else 2, 5)
+    torch.testing.assert_close(theirs(*inputs), ours(*inputs))

@@ -1,13 +1,14 @@
-"""The data of the activation explorer, and the HTML that carries it."""
+"""The data of the pictures to drag through, and the HTML that carries it."""
 
 import json
+import math
 import re
 
 import pytest
 import torch
 
 from normtutorial import MLP, ActivationProbe, History
-from normtutorial.explorer import BINS, FRAMES, UNITS, Explorer
+from normtutorial.explorer import BINS, FRAMES, UNITS, Curves, Explorer, Recording
 
 
 def run(steps=40, every=2, layers=("linear1", "linear2"), scale=1.0):
@@ -56,6 +57,15 @@ def test_html_carries_strict_json_and_cannot_end_its_script():
     assert repr(explorer) == "Explorer(</script>)"
 
 
+def test_a_recording_carries_what_it_was_given():
+    html = Recording("line", {"accuracy": [0.9, 0.5]}, origin="</script> of a test.")._repr_html_()
+    assert html.count("</script>") == 1 and 'data-demo="line"' in html
+    data = json.loads(re.search(r"<script[^>]*>(.*)</script>", html)[1])
+    assert data == {"origin": "</script> of a test.", "accuracy": [0.9, 0.5]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Recording("line", {"accuracy": [float("nan")]}, origin="A test.")._repr_html_()
+
+
 @pytest.mark.parametrize(
     "runs",
     [{}, {"a": run(), "b": run(every=4)}, {"a": run(), "b": run(layers=("linear1",))}],
@@ -64,3 +74,32 @@ def test_html_carries_strict_json_and_cannot_end_its_script():
 def test_runs_that_do_not_fit_together_are_refused(runs):
     with pytest.raises(ValueError, match="same recorded passes and the same number of layers"):
         Explorer(runs, origin="Noise.")
+
+
+def curves(panel, **more):
+    return Curves("rate", [0.1, 1], "step", [0, 5, 9], {"loss": panel}, origin="<i>", **more)
+
+
+def test_curves_keep_three_digits_and_their_html_is_strict_json():
+    panel = torch.tensor([[1.23456, 0.000123456, 98765.0], [1, 2, 3]])
+    made = curves(panel, guides={"loss": 2.0})
+    (kept,) = made.data["panels"]
+    assert kept == {"name": "loss", "guide": 2.0, "rows": [[1.23, 0.000123, 98800.0], [1, 2, 3]]}
+    html = made._repr_html_()
+    assert html.count("</script>") == 1 and 'data-demo="curves"' in html
+    text = re.search(r"<script[^>]*>(.*)</script>", html)[1]
+    assert json.loads(text, parse_constant=pytest.fail) == made.data
+    assert repr(made) == "Curves(loss)" and curves(panel).data["panels"][0]["guide"] is None
+
+
+@pytest.mark.parametrize(
+    "panel", [[[1, 2, 3]], [[1, 2], [3, 4]], [[1, 2, 3], [1, 0, 3]], [[1, 2, 3], [1, math.inf, 3]]]
+)
+def test_curves_that_cannot_be_drawn_are_refused(panel):
+    with pytest.raises(ValueError, match=r"2 runs of 3 moments in each panel, all above zero"):
+        curves([[float(x) for x in row] for row in panel])
+
+
+def test_curves_without_a_panel_are_refused():
+    with pytest.raises(ValueError, match="at least one panel; got none"):
+        Curves("rate", [1], "step", [0], {}, origin="")

@@ -143,6 +143,24 @@ def test_the_order_of_the_batch_is_kept(name):
     assert_close(norm(x[order]), norm(x)[order])
 
 
+@pytest.mark.parametrize(
+    "name, sharing",
+    [
+        ("batch", (slice(None), 2)),
+        ("layer", (1,)),
+        ("instance", (1, 2)),
+        ("group", (1, slice(2, 4))),
+    ],
+)
+def test_a_number_moves_those_that_share_its_mean_and_no_others(name, sharing):
+    norm, _ = NORMS[name]
+    x, expected = rand(8, 4, 6), torch.zeros(8, 4, 6, dtype=torch.bool)
+    expected[sharing] = True
+    touched = x.clone()
+    touched[1, 2, 3] += 1
+    assert_close(norm(touched) != norm(x), expected)
+
+
 @pytest.mark.parametrize("name", ["layer", "instance", "group"])
 def test_no_sample_sees_another(name):
     norm, _ = NORMS[name]

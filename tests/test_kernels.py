@@ -1,5 +1,7 @@
 """Each kernel beside the definition: the same values and derivatives, in every mode of autograd."""
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -299,3 +301,54 @@ def test_a_loss_with_a_penalty_on_its_gradient_has_the_derivatives_of_the_defini
         loss = (y * upstream.cos()).sum() + slope.square().sum()
         results.append(torch.autograd.grad(loss, leaves, create_graph=again))
     assert_close(*results)
+
+
+def test_the_kernel_in_use_has_a_known_name():
+    with pytest.raises(ValueError, match="use expects eager or triton; got 'cuda'"):
+        kernels.use("cuda").__enter__()
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """In place of the kernels for a GPU: it says what it does, and takes centered inputs only."""
+    kernel = SimpleNamespace(
+        INTERPRETED=True, fits=lambda x, weight, bias, dims, centered: centered
+    )
+    kernel.normalize = lambda *inputs, centered: "fused"
+    monkeypatch.setitem(sys.modules, "normtutorial.kernels.triton", kernel)
+    return kernel
+
+
+def taken(x, **options):
+    made = kernels.normalize(x, None, None, (1,), 1e-5, **options)
+    return "eager" if isinstance(made, tuple) else made
+
+
+def test_a_kernel_is_taken_while_it_is_in_use_where_there_is_one(stub, monkeypatch):
+    x = torch.randn(3, 4)
+    with kernels.use("triton"):
+        assert (taken(x), taken(x, centered=False)) == ("fused", "eager")
+        with kernels.use("eager"):
+            assert taken(x) == "eager"
+        assert taken(x) == "fused"
+        with monkeypatch.context() as compiling:
+            compiling.setattr(torch.compiler, "is_compiling", lambda: True)
+            assert taken(x) == "eager"
+    assert taken(x) == "eager"
+    with pytest.raises(KeyError), kernels.use("triton"):
+        raise KeyError
+    assert taken(x) == "eager"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_kernels_for_one_say_so(stub):
+    stub.INTERPRETED = False
+    with pytest.raises(RuntimeError, match="needs a GPU, and torch finds none"):
+        kernels.use("triton").__enter__()
+
+
+def test_without_triton_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "normtutorial.kernels.triton", raising=False)
+    with pytest.raises(ImportError, match="needs the package triton, which comes with torch"):
+        kernels.use("triton").__enter__()

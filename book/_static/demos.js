@@ -497,6 +497,7 @@ window.normtutorial ??= {};
 
   /* ---- start ------------------------------------------------------------------------------ */
 
+  book.pieces = { html, svg, row, slider, radios, range, minus, fixed, PLOT, emptyPlot }; // for demonstrations in other files
   book.demos = { ...book.demos, "shared-mean": sharedMean, "try-it": tryIt, weights, explorer };
 
   const start = () => {

@@ -256,8 +256,70 @@ def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
     assert low < high
 
 
+def test_curves_show_what_the_chapter_recorded(page):
+    source = built("curvature").read_text("utf-8")
+    data = json.loads(
+        re.search(r'data-demo="curves"><script type="application/json">(.*?)</script>', source)[1]
+    )
+    demo = visit(page, "curvature")
+    setting, time = (
+        demo.get_by_role("slider", name=data[key], exact=True) for key in ("setting", "time")
+    )
+
+    def shown():
+        nodes = demo.locator("[data-value]").all()
+        return [float(node.get_attribute("data-value")) for node in nodes]
+
+    for run in (0, 1, len(data["values"]) - 1):
+        setting.focus()
+        page.keyboard.press("Home" if run < 2 else "End")
+        for _ in range(run if run < 2 else 0):
+            page.keyboard.press("ArrowRight")
+        for key, moment in (("Home", 0), ("ArrowRight", 1), ("End", -1)):
+            time.focus()
+            page.keyboard.press(key)
+            assert shown() == [panel["rows"][run][moment] for panel in data["panels"]]
+            text = demo.locator(".demo-said").inner_text()
+            assert f"{data['time']} {data['moments'][moment]}." in text
+    plots = demo.locator("svg")
+    assert plots.count() == len(data["panels"])
+    assert plots.first.locator("polyline").count() == len(data["values"]) + 1
+    assert plots.first.locator("circle.now").count() == 1
+    guided = [panel for panel in data["panels"] if panel["guide"] is not None]
+    assert demo.locator("line.guide").count() == len(guided) > 0
+
+
+def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
+    source = built("averaging").read_text("utf-8")
+    data = json.loads(
+        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
+    )
+    demo = visit(page, "averaging")
+    slider = demo.get_by_role("slider")
+    assert slider.get_attribute("aria-valuetext") == "50 % of network b"
+    for line in data["lines"]:
+        page.press_on(demo.get_by_role("radio", name=line["units"]))
+        page.press_on(demo.get_by_role("radio", name=line["statistics"]))
+        slider.focus()
+        page.keyboard.press("Home")
+        for stop in (0, 1):
+            accuracy = demo.locator("[data-accuracy]").get_attribute("data-accuracy")
+            assert float(accuracy) == line["accuracy"][stop]
+            left = demo.locator("[data-left]").get_attribute("data-left")
+            assert float(left) == line["left"][stop][-1]
+            digit, share = line["most"][stop]
+            said = demo.locator(".demo-said").inner_text()
+            assert f"units {line['units']}, {line['statistics']} statistics" in said
+            assert f"{100 * share:.1f} % of all images are named {digit}" in said
+            assert demo.locator("rect.bar").count() == len(line["left"][stop]) == 6
+            page.keyboard.press("ArrowRight")
+    assert demo.locator("polyline").count() == len(data["lines"]) + 1
+    assert data["origin"] in demo.inner_text()
+
+
 @pytest.mark.parametrize(
-    "chapter", ["try_it", "batch_norm", "layer_norm", "experiment", "comparison"]
+    "chapter",
+    ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "curvature", "averaging"],
 )
 def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     context = browser.new_context(java_script_enabled=False)
