@@ -119,6 +119,28 @@ def test_the_table_of_the_book_has_every_row_that_has_a_target_as_it_was_measure
     assert {name: {"1": one, "2": two} for name, one, two in table} == aimed
 
 
+def test_the_table_of_the_gpu_is_what_was_measured():
+    page = (chapters.ROOT / "book" / "reference" / "internals.md").read_text("utf-8")
+    measured = json.loads((timing.RESULTS / "gpu.json").read_text("utf-8"))["measured"]
+    steps = (
+        ("forward", "card_share"),
+        *(("forward and backward", s) for s in ("card_share", "share")),
+    )
+    rows = re.findall(
+        r"^  \| (layer|RMS|batch) norm, (\w+) \| (.+) \| (.+) \| (.+) \|$", page, re.MULTILINE
+    )
+    assert len(rows) == 6
+    for norm, dtype, *cells in rows:
+        for cell, (step, share) in zip(cells, steps, strict=True):
+            of = {
+                row["way"]: f"{row[share]:.2f}"
+                for row in measured
+                if (row["norm"], row["dtype"], row["step"]) == (norm.lower(), dtype, step)
+                and (row["rows"], row["width"]) == (16384, 4096)
+            }
+            assert cell.split(", ") == [of[way] for way in ("torch", "triton", "compiled")]
+
+
 def test_on_a_gpu_every_way_of_a_case_is_measured_or_said_to_fail(monkeypatch):
     def milliseconds(run, calls, ahead=0.0):
         if calls == 0:
