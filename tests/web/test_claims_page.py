@@ -142,7 +142,7 @@ def test_the_contents_lead_to_the_chapters_that_the_filter_leaves(visit):
     chapters_of = page.locator("section:has(> ul.claim-list) > h2")
     links = page.locator(".page-toc a")
     assert links.count() == chapters_of.count() > 5
-    page.get_by_label("Method").select_option(label=NORMS["group"].label)
+    page.get_by_label("Method").select_option(label=NORMS["rms"].label)
     assert page.locator(".page-toc a:visible").count() < links.count()
     links.locator("visible=true").last.click()
     section = page.locator("section:target")
