@@ -32,7 +32,9 @@ LISTED = re.compile(  # "batch norm", "BatchNorm", "batch_norm", "no, weight or 
     rf"\b((?:{ANY}(?:,? (?:and|or|nor) |, ))*{ANY})[ _-]?norm(?:s|alization)?(?![a-z])",
     re.IGNORECASE,
 )
-PLAIN = re.compile(rf"plain network|unnormalized|without (?:a |any )?(?:{ANY} )?norm", re.IGNORECASE)
+PLAIN = re.compile(
+    rf"plain network|unnormalized|without (?:a |any )?(?:{ANY} )?norm", re.IGNORECASE
+)
 ALONE = re.compile(  # "with batch norm and without"
     r"\bwithout(?=[,.;])|norm and without\b|without it\b"
 )
