@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # below, they are imported when they are asked for
     from .data import DataError, ImageData, digits
     from .distributed import SyncBatchNorm, convert_sync_batchnorm
     from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-    from .models import MLP, OriginalNet, ResidualMLP, init_normal_
+    from .models import MLP, OriginalNet, ResidualMLP, Transformer, init_normal_
     from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
     from .probes import ActivationProbe, GradientProbe, activations
     from .processes import run_processes
@@ -36,6 +36,7 @@ __all__ = [
     "OriginalNet",
     "RMSNorm",
     "ResidualMLP",
+    "Transformer",
     "SyncBatchNorm",
     "WeightNormLinear",
     "above",

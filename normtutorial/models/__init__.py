@@ -4,11 +4,15 @@ from .averaging import interpolate, match_units, reorder_units
 from .mlp import MLP, init_normal_
 from .original import OriginalNet
 from .residual import ResidualMLP
+from .transformer import Attention, Residual, Transformer
 
 __all__ = [
     "MLP",
+    "Attention",
     "OriginalNet",
+    "Residual",
     "ResidualMLP",
+    "Transformer",
     "init_normal_",
     "interpolate",
     "match_units",
