@@ -12,9 +12,22 @@ if TYPE_CHECKING:  # below, they are imported when they are asked for
     from .claims import ClaimFailed, above, below, claim
     from .data import DataError, ImageData, digits
     from .distributed import SyncBatchNorm, convert_sync_batchnorm
-    from .layers import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-    from .models import MLP, OriginalNet, ResidualMLP, Transformer, init_normal_
-    from .parametrizations import WeightNormLinear, data_dependent_init_, weight_norm
+    from .layers import BatchNorm, DyT, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
+    from .models import (
+        MLP,
+        ConvNet,
+        OriginalNet,
+        ResidualConvNet,
+        ResidualMLP,
+        Transformer,
+        init_normal_,
+    )
+    from .parametrizations import (
+        WeightNormLinear,
+        data_dependent_init_,
+        weight_norm,
+        weight_standardization,
+    )
     from .probes import ActivationProbe, GradientProbe, activations
     from .processes import run_processes
     from .training import History, evaluate, fit
@@ -26,7 +39,9 @@ __all__ = [
     "ActivationProbe",
     "BatchNorm",
     "ClaimFailed",
+    "ConvNet",
     "DataError",
+    "DyT",
     "GradientProbe",
     "GroupNorm",
     "History",
@@ -35,9 +50,10 @@ __all__ = [
     "LayerNorm",
     "OriginalNet",
     "RMSNorm",
+    "ResidualConvNet",
     "ResidualMLP",
-    "Transformer",
     "SyncBatchNorm",
+    "Transformer",
     "WeightNormLinear",
     "above",
     "activations",
@@ -51,6 +67,7 @@ __all__ = [
     "init_normal_",
     "run_processes",
     "weight_norm",
+    "weight_standardization",
 ]
 
 if not TYPE_CHECKING:  # to a type checker, any name would be there

@@ -1,5 +1,7 @@
 """Normalizations of activations as modules: the classes of :mod:`torch.nn` with our ``forward``.
 
+``DyT``, which takes the place of one and normalizes nothing, is the one that torch does not have.
+
 Torch's classes keep the books (parameters, buffers, state dicts, resets), so that whatever asks for
 an ``nn.LayerNorm`` gets one. The formulas are in :mod:`normtutorial.functional`; what computes them
 fast is in ``normtutorial.kernels``.
@@ -19,6 +21,7 @@ and running statistics are not frozen into a graph: they happen whenever it runs
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -29,8 +32,9 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from . import functional as NF
 from . import kernels
+from .checks import positive, whole
 
-__all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "Tracer"]
+__all__ = ["BatchNorm", "DyT", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "Tracer"]
 
 
 class _Checked(nn.Module):
@@ -262,6 +266,66 @@ class RMSNorm(_Checked, nn.RMSNorm):
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
 
+class DyT(nn.Module):
+    r"""Squash each feature, then scale and shift it: dynamic tanh, which normalizes nothing.
+
+    .. math:: y = \gamma \odot \tanh(\alpha x) + \beta
+
+    It stands where a layer norm would, and looks at one number at a time: no mean and no variance
+    is taken, so a change of scale comes out again, less what the tanh cuts off.
+
+    Args:
+        normalized_shape: the trailing shape, each place of which has its own scale and shift; an
+            int is one dimension.
+        alpha: where :math:`\alpha`, one number for all features, starts.
+        device, dtype: of the parameters.
+
+    Shape:
+        - Input and output: :math:`(*, \text{normalized\_shape})`.
+        - ``weight``, ``bias``: ``normalized_shape``; ``alpha``: :math:`(1)`.
+
+    Raises:
+        ValueError: sizes or an ``alpha`` that are not positive, other trailing shape, or integer
+            input.
+
+    Example:
+        >>> DyT(2)(torch.tensor([[0.0, 2.0], [-100.0, 100.0]])).tolist()  # tanh(0.5 * 2) = 0.76
+        [[0.0, 0.7615941762924194], [-1.0, 1.0]]
+
+    References:
+        Zhu et al., "Transformers without normalization", 2025, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        alpha: float = 0.5,
+        *,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        shape = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
+        self.normalized_shape = tuple(whole("DyT", "each size", size) for size in shape)
+        self.initial_alpha = positive("DyT", "alpha", alpha)
+        made = {"device": device, "dtype": dtype}
+        self.alpha = nn.Parameter(torch.empty(1, **made))
+        self.weight = nn.Parameter(torch.empty(self.normalized_shape, **made))
+        self.bias = nn.Parameter(torch.empty(self.normalized_shape, **made))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.constant_(self.alpha, self.initial_alpha)
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dyt(x, self.normalized_shape, self.alpha, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, alpha={self.initial_alpha:g}"
+
+
 class Tracer(fx.Tracer):
     """A tracer to which our layers are leaves as modules, like torch's own.
 
@@ -275,7 +339,7 @@ class Tracer(fx.Tracer):
     """
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _Checked) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (_Checked, DyT)) or super().is_leaf_module(m, module_qualified_name)
 
 
 @fx.wrap
@@ -362,6 +426,15 @@ def rms_norm(
         return jagged(rms_norm(x.values(), normalized_shape, weight, eps), x)
     check_trailing(x, f"RMSNorm({normalized_shape})", normalized_shape)
     return NF.rms_norm(x, normalized_shape, weight, eps, normalize=kernels.normalize)
+
+
+@fx.wrap
+def dyt(
+    x: Tensor, normalized_shape: tuple[int, ...], alpha: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
+    """The forward pass of :class:`DyT`."""
+    check_trailing(x, f"DyT({normalized_shape})", normalized_shape)
+    return torch.tanh(alpha * x) * weight + bias
 
 
 def jagged(values: Tensor, x: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Weight norm: what acts on the weights of a layer, not on its activations."""
+"""Weight norm and weight standardization: what acts on weights, not on activations."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from . import functional as NF
 from .runtime import uncompiled
 
-__all__ = ["WeightNormLinear", "data_dependent_init_", "weight_norm"]
+__all__ = ["WeightNormLinear", "data_dependent_init_", "weight_norm", "weight_standardization"]
 
 
 class _WeightNorm(nn.Module):
@@ -85,21 +85,105 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
     References:
         Salimans and Kingma, "Weight normalization", 2016. Chapter "Weight norm".
     """
+    _expect_free("weight_norm", module, name)
+    parametrize.register_parametrization(module, name, _WeightNorm(dim))
+    module.register_load_state_dict_pre_hook(partial(_rename, _by_hooks(name)))
+    return module
+
+
+def _expect_free(who: str, module: nn.Module, name: str) -> None:
+    """Let the name of a parameter pass that has no parametrization."""
     if name not in module._parameters and not parametrize.is_parametrized(module, name):
         names = ", ".join(n for n, _ in module.named_parameters(recurse=False)) or "none"
         raise ValueError(
-            f"weight_norm expects the name of a parameter of {type(module).__name__}; "
+            f"{who} expects the name of a parameter of {type(module).__name__}; "
             f"got {name!r}. It has: {names}."
         )
     if parametrize.is_parametrized(module, name):  # only the first may have two tensors
         (*_, there) = module.parametrizations[name]  # type: ignore[index]
         raise ValueError(
-            f"weight_norm expects to be the first parametrization of {name!r}; that of "
+            f"{who} expects to be the first parametrization of {name!r}; that of "
             f"{type(module).__name__} has one, {type(there).__name__}. To undo it: "
             f"torch.nn.utils.parametrize.remove_parametrizations(module, {name!r})."
         )
-    parametrize.register_parametrization(module, name, _WeightNorm(dim))
-    module.register_load_state_dict_pre_hook(partial(_rename, _by_hooks(name)))
+
+
+class _WeightStandardization(nn.Module):
+    """As :class:`_WeightNorm`: what is normalized is ``v`` less the mean of each filter."""
+
+    def forward(self, g: Tensor, v: Tensor) -> Tensor:
+        return NF.weight_norm(_centered(v), g)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        centered = _centered(weight)
+        length = torch.linalg.vector_norm(centered.flatten(1), dim=1)
+        if not weight.is_meta and not length.all():
+            raise ValueError(
+                "weight_standardization expects filters of numbers that differ; got a weight of "
+                f"shape {tuple(weight.shape)} that is constant in filter "
+                f"{(length == 0).nonzero().flatten().tolist()}."
+            )
+        return length.view(-1, *[1] * (weight.ndim - 1)), weight
+
+
+def _centered(v: Tensor) -> Tensor:
+    deviation, _, _ = NF.statistics(NF.widen(v), tuple(range(1, v.ndim)))
+    return deviation.to(v.dtype)
+
+
+def weight_standardization(
+    module: nn.Module, name: str = "weight", *, gain: bool = True
+) -> nn.Module:
+    r"""Scaled weight standardization: filters of mean 0 whose lengths are learned apart.
+
+    .. math:: w_i = g_i \frac{v_i - \mu_i}{\sqrt{n}\, \sigma_i}
+
+    where :math:`\mu_i` and :math:`\sigma_i` are the mean and the standard deviation of the
+    :math:`n` numbers of filter :math:`i`. As :math:`\sqrt{n}\, \sigma_i` is the length of
+    :math:`v_i - \mu_i`, this is weight norm of centered filters. With :math:`g_i = 1`, inputs that
+    are independent of each other and of variance 1 give an output of variance 1, and of mean 0 if
+    they have one mean, whatever that is.
+
+    The module starts with its weight as ``v`` and with ``g = 1``, so it computes something else
+    than before. A weight that is assigned, as by :func:`~normtutorial.init_normal_`, comes back
+    less the mean of each filter, at its own length. The parameters are
+    ``parametrizations.<name>.original0`` (``g``) and ``original1`` (``v``), and
+    :func:`torch.nn.utils.parametrize.remove_parametrizations` undoes it.
+
+    Args:
+        module: a linear or convolution layer, or any module with a parameter ``name`` whose first
+            dim counts the filters. It is changed in place.
+        name: the parameter.
+        gain: learn ``g``. False keeps it at 1, since a normalization that follows undoes it.
+
+    Returns:
+        ``module``.
+
+    Raises:
+        ValueError: no such parameter, one that is parametrized already, or a filter whose numbers
+            are all the same.
+
+    Example:
+        >>> layer = weight_standardization(nn.Conv2d(3, 2, 5))
+        >>> mean, length = layer.weight.mean((1, 2, 3)), layer.weight.flatten(1).norm(dim=1)
+        >>> torch.allclose(mean, torch.zeros(2), atol=1e-6), torch.allclose(length, torch.ones(2))
+        (True, True)
+
+    References:
+        Qiao et al., "Micro-batch training with batch-channel normalization and weight
+        standardization", 2019 (without the root of n); Brock, De and Smith, "Characterizing signal
+        propagation to close the performance gap in unnormalized ResNets", 2021, section 4.
+    """
+    _expect_free("weight_standardization", module, name)
+    shape = tuple(getattr(module, name).shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"weight_standardization expects filters, a parameter of two dims or more; {name!r} of "
+            f"{type(module).__name__} has shape {shape}."
+        )
+    parametrize.register_parametrization(module, name, _WeightStandardization())
+    g = module.parametrizations[name].original0  # type: ignore[index]
+    nn.init.ones_(g).requires_grad_(gain)
     return module
 
 

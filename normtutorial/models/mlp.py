@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..checks import is_finite, whole
-from ..norms import NORMS
+from ..norms import NORMS, layer_maker
 from ..parametrizations import WeightNormLinear
 
 __all__ = ["MLP", "init_normal_"]
@@ -60,23 +60,14 @@ class MLP(nn.Sequential):
                 f"MLP expects the widths from input to output, at least two and all positive; got "
                 f"{tuple(widths)}."
             )
-        if isinstance(norm, str):
-            if norm not in NORMS:
-                raise ValueError(f"MLP knows no norm {norm!r}. Known ones: {', '.join(NORMS)}.")
-            entry = NORMS[norm]
-            norm, linear = entry.factory, linear or entry.linear
-        elif norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
-            raise ValueError(
-                "MLP expects the name of a norm, or what makes one from a number of features, such "
-                f"as BatchNorm; got {norm!r}."
-            )
-        linear = linear or nn.Linear
+        make_norm = layer_maker("MLP", norm, "factory")
+        linear = linear or (NORMS[norm].linear if isinstance(norm, str) else nn.Linear)
         layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
         for i, (before, after) in enumerate(pairwise(widths), start=1):
             layers[f"linear{i}"] = linear(before, after)
             if i < len(widths) - 1:
-                if norm is not None:
-                    layers[f"norm{i}"] = norm(after)
+                if make_norm is not None:
+                    layers[f"norm{i}"] = make_norm(after)
                 layers[f"act{i}"] = activation()
         super().__init__(layers)
 
