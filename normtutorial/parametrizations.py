@@ -182,7 +182,7 @@ def weight_standardization(
             f"{type(module).__name__} has shape {shape}."
         )
     parametrize.register_parametrization(module, name, _WeightStandardization())
-    g = module.parametrizations[name].original0  # type: ignore[index]
+    (g, _) = module.parametrizations[name].parameters()  # type: ignore[index, union-attr]
     nn.init.ones_(g).requires_grad_(gain)
     return module
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from matplotlib.lines import Line2D
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from normtutorial import BatchNorm, GroupNorm, LayerNorm, RMSNorm, WeightNormLinear
-from normtutorial.norms import NORMS, ORIGINAL
+from normtutorial import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RMSNorm, WeightNormLinear
+from normtutorial.norms import NORMS, ORIGINAL, layer_maker
 
 ALL = [*NORMS.values(), ORIGINAL]
 
@@ -65,3 +66,47 @@ def test_a_factory_makes_a_layer_from_the_number_of_features(norm):
     layer = nn.Identity() if norm.factory is None else norm.factory(16)
     x = torch.randn(4, 16)
     assert layer(x).shape == norm.linear(16, 16)(x).shape == (4, 16)
+
+
+def test_an_entry_makes_what_it_is_called_for_images_and_for_tokens():
+    images = {name: norm.images(16) for name, norm in NORMS.items() if norm.images}
+    types = {name: type(layer) for name, layer in images.items()}
+    assert types == {
+        "batch": BatchNorm, "layer": GroupNorm, "instance": InstanceNorm, "group": GroupNorm,
+    }  # fmt: skip
+    assert images["layer"].num_groups == 1 and images["group"].num_groups == 8
+    tokens = {name: type(norm.tokens(16)) for name, norm in NORMS.items() if norm.tokens}
+    assert tokens == {"layer": LayerNorm, "rms": RMSNorm}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=lambda norm: norm.name)
+def test_convolutions_are_torch_s_but_for_weight_norm(norm):
+    layer = norm.conv(3, 16, 3, stride=2, padding=1)
+    assert isinstance(layer, nn.Conv2d) and is_parametrized(layer) is (norm.name == "weight")
+    x = layer(torch.randn(4, 3, 8, 8))
+    assert x.shape == (4, 16, 4, 4)
+    assert norm.images is None or norm.images(16)(x).shape == x.shape
+
+
+def test_layer_norm_of_an_image_is_over_channels_and_positions():
+    x = torch.randn(4, 16, 3, 3)
+    torch.testing.assert_close(NORMS["layer"].images(16)(x), nn.LayerNorm(x.shape[1:])(x))
+
+
+@pytest.mark.parametrize(
+    "kind, known",
+    [
+        ("factory", "none, weight, batch, layer, instance, group, rms"),
+        ("images", "none, weight, batch, layer, instance, group"),
+        ("tokens", "none, layer, rms"),
+    ],
+)
+def test_a_name_that_has_no_layer_is_refused_with_those_that_have(kind, known):
+    with pytest.raises(ValueError, match=f"^Net knows no norm 'bach'. Known ones: {known}.$"):
+        layer_maker("Net", "bach", kind)
+    for name, norm in NORMS.items():
+        if name in known.split(", "):
+            assert layer_maker("Net", name, kind) is getattr(norm, kind)
+        else:
+            with pytest.raises(ValueError, match=f"Net knows no norm '{name}'"):
+                layer_maker("Net", name, kind)

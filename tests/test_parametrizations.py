@@ -12,7 +12,15 @@ from torch.nn.utils.parametrizations import weight_norm as torch_weight_norm
 from torch.testing import assert_close
 
 from helpers import assert_same_step, rand, randomize_
-from normtutorial import MLP, BatchNorm, WeightNormLinear, data_dependent_init_, weight_norm
+from normtutorial import (
+    MLP,
+    BatchNorm,
+    WeightNormLinear,
+    data_dependent_init_,
+    init_normal_,
+    weight_norm,
+    weight_standardization,
+)
 from normtutorial import functional as NF
 
 LAYERS = {
@@ -111,6 +119,111 @@ def test_a_name_that_is_not_there_is_reported_with_those_that_are(module, known)
     match = rf"parameter of {type(module).__name__}; got 'wight'\. It has: {known}\."
     with pytest.raises(ValueError, match=match):
         weight_norm(module, "wight")
+
+
+# --- weight standardization ----------------------------------------------------------------------
+
+
+def standardized(v, g):
+    """The papers' formula."""
+    dims = tuple(range(1, v.ndim))
+    std, mean = torch.std_mean(v, dims, correction=0, keepdim=True)
+    return g * (v - mean) / (std * v[0].numel() ** 0.5)
+
+
+@WRAPPED
+def test_a_standardized_weight_is_the_formula(make, shape):
+    plain = make().double()
+    layer = weight_standardization(copy.deepcopy(plain))
+    g, v = layer.parametrizations.weight.parameters()
+    assert_close(v, plain.weight)
+    assert_close(layer.weight, standardized(plain.weight, 1.0))
+    randomize_(layer)
+    assert_close(layer.weight, standardized(v, g))
+    same = make().double()
+    same.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+    x = rand(*shape)
+    assert_close(layer(x), same(x))
+
+
+def test_the_gradients_of_weight_standardization_are_those_of_its_formula():
+    layer = randomize_(weight_standardization(nn.Conv2d(2, 3, 2).double()))
+    (standardize,) = layer.parametrizations.weight.children()
+    g, v = layer.parametrizations.weight.parameters()
+    assert torch.autograd.gradcheck(standardize, (g, v))
+    assert torch.autograd.gradgradcheck(standardize, (g, v))
+    upstream = rand(3, 2, 2, 2)
+    ours = torch.autograd.grad(standardize(g, v), (g, v), upstream)
+    assert_close(ours, torch.autograd.grad(standardized(v, g), (g, v), upstream))
+
+
+def test_inputs_with_one_mean_come_out_with_mean_0_and_variance_1():
+    layer = weight_standardization(nn.Linear(400, 300, bias=False).double())
+    y = layer(rand(2000, 400, shift=10.0))
+    assert y.mean().abs() < 0.01 and (y.var() - 1).abs() < 0.02
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_the_gain_is_learned_unless_it_is_not_asked_for(gain):
+    g, v = weight_standardization(nn.Linear(6, 4), gain=gain).parametrizations.weight.parameters()
+    assert g.requires_grad is gain and v.requires_grad
+    assert g.shape == (4, 1) and (g == 1).all()
+
+
+def test_an_assigned_weight_comes_back_less_the_mean_of_each_filter():
+    layer, weight = weight_standardization(nn.Conv2d(3, 4, 3)), torch.randn(4, 3, 3, 3) + 2
+    layer.weight = weight
+    assert_close(layer.weight, weight - weight.mean((1, 2, 3), keepdim=True))
+    once = layer.weight.detach().clone()
+    layer.weight = once
+    assert_close(layer.weight, once)
+
+
+def test_a_standardized_layer_can_be_drawn_anew():
+    layer = init_normal_(weight_standardization(nn.Linear(400, 100)), 0.3)
+    assert 0.29 < layer.weight.std() < 0.31 and not layer.bias.any()
+
+
+def test_removing_weight_standardization_leaves_the_function():
+    layer, x = weight_standardization(nn.Linear(6, 4)), torch.randn(5, 6)
+    y = layer(x)
+    parametrize.remove_parametrizations(layer, "weight")
+    assert_close(layer(x), y)
+    assert isinstance(layer.weight, nn.Parameter)
+
+
+def test_state_dicts_of_standardized_layers_load():
+    a, b = (randomize_(weight_standardization(nn.Conv2d(3, 4, 3))) for _ in range(2))
+    b.load_state_dict(a.state_dict())
+    assert_close(b.weight, a.weight, rtol=0, atol=0)
+
+
+def test_on_meta_a_standardized_weight_has_its_shape():
+    layer = weight_standardization(nn.Conv2d(3, 4, 3, device="meta"))
+    assert layer(torch.empty(2, 3, 5, 5, device="meta")).shape == (2, 4, 3, 3)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_a_constant_filter_is_reported_before_anything_is_changed(value):
+    layer = nn.Conv2d(3, 4, 3)
+    nn.init.constant_(layer.weight[2], value)
+    with pytest.raises(ValueError, match=r"weight_standardization .* constant in filter \[2\]\."):
+        weight_standardization(layer)
+    assert not parametrize.is_parametrized(layer)
+
+
+@pytest.mark.parametrize(
+    "prepare, name, match",
+    [
+        (nn.Identity(), "wight", r"the name of a parameter of Linear; got 'wight'"),
+        (weight_norm, "weight", r"first parametrization of 'weight'; that of .* _WeightNorm"),
+        (nn.Identity(), "bias", r"two dims or more; 'bias' of Linear has shape \(4,\)"),
+    ],
+    ids=["unknown", "parametrized", "no filters"],
+)
+def test_what_cannot_be_standardized_is_a_sentence(prepare, name, match):
+    with pytest.raises(ValueError, match=f"^weight_standardization expects .*{match}"):
+        weight_standardization(prepare(nn.Linear(6, 4)), name)
 
 
 # --- WeightNormLinear -----------------------------------------------------------------------------

@@ -87,8 +87,12 @@ class ResidualConvNet(nn.Module):
                 "ResidualConvNet expects the channels of one stage or more, and strides of the "
                 f"stem and of each stage; got {tuple(channels)} and {tuple(strides)}."
             )
-        for name, value in ("blocks", blocks), ("classes", classes):
-            whole("ResidualConvNet", name, value)
+        whole("ResidualConvNet", "blocks", blocks)
+        whole("ResidualConvNet", "classes", classes)
+        for after in channels:
+            whole("ResidualConvNet", "each number of channels", after)
+        for stride in strides:
+            whole("ResidualConvNet", "each stride", stride)
         scaled, alpha = alpha is not None, 1.0 if alpha is None else alpha
         for name, number in ("alpha", alpha), ("gain", gain):
             positive("ResidualConvNet", name, number)
