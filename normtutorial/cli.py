@@ -23,7 +23,8 @@ from . import __version__
 __all__ = ["main"]
 
 NAMES = ("none", "weight", "batch", "layer", "instance", "group", "rms", "original")
-SOURCES = ("auto", "mnist", "synthetic")  # both as the modules have them that need torch
+MODELS = ("mlp", "conv", "transformer")
+SOURCES = ("auto", "mnist", "synthetic")  # all as the modules have them that need torch
 INTERRUPTED = "normtutorial: interrupted."
 
 
@@ -66,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--root", type=Path, help="a torchvision folder that holds MNIST")
     run = argparse.ArgumentParser(add_help=False, parents=[source])
+    run.add_argument(
+        "--model",
+        choices=MODELS,
+        default="mlp",
+        help="the original notebook's 784-512-512-256-10, a network of convolutions or a "
+        "transformer, which have norms for images and for tokens (default: mlp)",
+    )
     run.add_argument("--epochs", type=_positive, default=5, help="passes over the images (5)")
     run.add_argument("--lr", type=_rate, default=1e-3, help="learning rate of Adam (0.001)")
     run.add_argument("--batch-size", type=_positive, default=128, help="images per step (128)")
@@ -83,8 +91,7 @@ def parser() -> argparse.ArgumentParser:
         "train",
         parents=[run],
         help="train one network",
-        description="Train the 784-512-512-256-10 network of the original notebook, with Adam, "
-        "and print a line per epoch.",
+        description="Train a network with Adam, and print a line per epoch.",
     )
     command.add_argument(
         "--norm", choices=NAMES, default="none", help="which normalization (default: none)"
@@ -106,9 +113,9 @@ def parser() -> argparse.ArgumentParser:
         "--norms",
         nargs="+",
         choices=NAMES,
-        default=["none", "batch", "layer"],
         metavar="NORM",
-        help=f"any of {', '.join(NAMES)} (default: none batch layer)",
+        help=f"any of {', '.join(NAMES)} (default: none batch layer; of a transformer none layer "
+        "rms)",
     )
     command.add_argument(
         "--runs", type=_positive, default=3, help="of each, at as many seeds in a row (3)"

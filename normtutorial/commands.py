@@ -27,15 +27,17 @@ from . import __version__
 from .data import DataError, ImageData, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
 from .distributed import convert_sync_batchnorm
+from .models import ConvNet, Transformer
 from .processes import SplitBatches
 from .runtime import machine, threads
-from .studies import WIDTHS, Run, build, compare
+from .studies import Run, build, compare
 from .training import History, fit
 
 __all__ = ["run"]
 
 FIGURES = (".png", ".svg", ".pdf")
 TABLE = "{:10}{:>5}{:>10}{:>9}{:>9}{:>9}{:>12}"
+MODELS: dict[str, Any] = {"mlp": None, "conv": ConvNet, "transformer": Transformer}
 OUT_OF_MEMORY = (RuntimeError, MemoryError)  # torch says it with the first
 
 
@@ -163,7 +165,7 @@ def _train(args: argparse.Namespace, data: ImageData) -> None:
 
 
 def _network(args: argparse.Namespace, device: torch.device) -> nn.Module:
-    model = build(args.norm, seed=args.seed, device=device)
+    model = build(args.norm, make=MODELS[args.model], seed=args.seed, device=device)
     if args.sync:
         convert_sync_batchnorm(model)
     if args.compile:
@@ -177,8 +179,10 @@ def compare_norms(args: argparse.Namespace) -> None:
     check_writable(args.figure, FIGURES)
     data = digits(args.source, args.root)
     seeds = range(args.seed, args.seed + args.runs)
-    norms = list(dict.fromkeys(args.norms))
+    usual = ["none", "layer", "rms"] if args.model == "transformer" else ["none", "batch", "layer"]
+    norms = list(dict.fromkeys(args.norms or usual))
     settings = {name: getattr(args, name) for name in ("epochs", "lr", "batch_size", "compile")}
+    settings["make"] = make = MODELS[args.model]
     runs: dict[str, list[Run]] = {norm: [] for norm in norms}
     fault, interrupted = None, False
     print(TABLE.format("norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters"))
@@ -187,14 +191,14 @@ def compare_norms(args: argparse.Namespace) -> None:
         for run in found:
             runs[run.norm].append(run)
             if len(runs[run.norm]) == len(seeds):
-                print_row(runs[run.norm])
+                print_row(runs[run.norm], make)
     except OUT_OF_MEMORY as error:
         fault = error
     except KeyboardInterrupt:  # between two runs
         interrupted = True
     for of_norm in runs.values():  # of one at most, and of each whole run of it
         if 0 < len(of_norm) < len(seeds):
-            print_row(of_norm)
+            print_row(of_norm, make)
     entries = {norm: [entry(run) for run in of_norm] for norm, of_norm in runs.items() if of_norm}
     write_json(args.json, {**describe(args, data.source), "seeds": list(seeds), "runs": entries})
     draw(args.figure, runs)
@@ -213,7 +217,7 @@ def all_ended(runs: list[Run], count: int) -> bool:
     return len(runs) == count and not any(run.history.interrupted for run in runs)
 
 
-def print_row(runs: list[Run]) -> None:
+def print_row(runs: list[Run], make: Callable[..., nn.Module] | None) -> None:
     """What the table says of the runs of one normalization: of those that came to their end."""
     norm, histories = runs[0].norm, [r.history for r in runs if not r.history.interrupted]
     if not histories:
@@ -221,7 +225,7 @@ def print_row(runs: list[Run]) -> None:
     accuracy = [history.final_accuracy for history in histories]
     scores = statistics.median(accuracy), min(accuracy), max(accuracy)
     seconds = statistics.median(s for history in histories for s in history.epoch_seconds)
-    size = sum(p.numel() for p in build(norm).parameters())
+    size = sum(p.numel() for p in build(norm, make=make).parameters())
     row = norm, len(histories), *(f"{score:.4f}" for score in scores), f"{seconds:.1f}", f"{size:,}"
     print(TABLE.format(*row), flush=True)
 
@@ -291,7 +295,7 @@ def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
         "command": f"normtutorial {shlex.join(args.argv)}",
         "version": __version__,
         "source": source,
-        "widths": WIDTHS,
+        "model": args.model,
         "epochs": args.epochs,
         "lr": args.lr,
         "batch_size": args.batch_size,

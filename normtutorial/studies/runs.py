@@ -1,6 +1,7 @@
 """Networks with each normalization, trained over seeds and learning rates, run by run."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ def build(
     norm: str,
     widths: Sequence[int] = WIDTHS,
     *,
+    make: Callable[..., nn.Module] | None = None,
     seed: int = 0,
     std: float | str | None = None,
     skips: bool = False,
@@ -56,14 +58,18 @@ def build(
     Args:
         norm: one of :data:`~normtutorial.studies.runs.NAMES`.
         widths: features from input to output.
+        make: makes a network of another kind from ``norm=``, such as
+            :class:`~normtutorial.ConvNet`. None is an :class:`~normtutorial.MLP`, or the original.
         seed: of the initial weights.
         std: None keeps torch's initialization; else as for :func:`~normtutorial.init_normal_`.
         skips: make it a :class:`~normtutorial.ResidualMLP`, which has the same weights.
         device: where the network goes, after it was made on the CPU.
-        options: further arguments of :class:`~normtutorial.MLP`, such as ``activation``.
+        options: further arguments of :class:`~normtutorial.MLP`, such as ``activation``, or of
+            ``make``.
 
     Raises:
-        ValueError: an unknown name, a number out of bounds, or ``"original"`` with other widths.
+        ValueError: a name that is unknown, or that ``make`` does not know; a number out of bounds;
+            ``"original"`` with other widths; widths or skips beside ``make``.
 
     Example:
         >>> build("batch", (784, 32, 10)).norm1
@@ -71,12 +77,18 @@ def build(
     """
     _expect_known([norm])
     seed = whole("build", "seed", seed, least=0)
-    if norm == "original" and (tuple(widths) != WIDTHS or skips or options):
+    original = norm == "original" and make is None
+    if original and (tuple(widths) != WIDTHS or skips or options):
         raise ValueError(f"The original network has widths {WIDTHS} and no options.")
-    make = ResidualMLP if skips else MLP
+    if make is None:
+        make = partial(ResidualMLP if skips else MLP, widths)
+    elif tuple(widths) != WIDTHS or skips:
+        raise ValueError(
+            "build expects widths and skips for an MLP; what is made by make has none."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = OriginalNet() if norm == "original" else make(widths, norm, **options)
+        model = OriginalNet() if original else make(norm=norm, **options)
         if std is not None:
             init_normal_(model, std)
     return model.to(device)
@@ -89,11 +101,12 @@ def compare(
     seeds: Sequence[int],
     epochs: int | None = 5,
     lr: float = 1e-3,
+    make: Callable[..., nn.Module] | None = None,
     compile: bool = False,
     progress: bool = True,
     **settings: Any,
 ) -> Iterator[Run]:
-    """Train the original's network with each normalization, once for each seed.
+    """Train a network with each normalization, once for each seed.
 
     The seed draws the weights and the order of the batches, so all normalizations see the same
     batches.
@@ -104,6 +117,7 @@ def compare(
         seeds: one run each.
         epochs: passes over the training images, unless ``steps`` are among the settings.
         lr: the learning rate of Adam.
+        make: as for :func:`build`; None is a network with the original's widths.
         compile: with ``torch.compile``.
         progress: show a bar that says which run it is of, where :func:`~normtutorial.fit` does.
         settings: further arguments of :func:`~normtutorial.fit`.
@@ -114,15 +128,18 @@ def compare(
         is raised when the next run is asked for.
 
     Raises:
-        ValueError: an unknown name or a number out of bounds, before the first run.
+        ValueError: a name that is unknown or of which ``make`` makes nothing that takes these
+            images, or a number out of bounds; before the first run.
     """
     _expect_known(norms)
     seeds = [whole("compare", "each seed", seed, least=0) for seed in seeds]
     positive("compare", "lr", lr)
+    for norm in norms if make else ():
+        build(norm, make=make, device=data.device)(data.test_images[:2])
     epochs = None if settings.get("steps") else epochs
 
     def train(run: Run, label: str) -> None:
-        model = build(run.norm, seed=run.seed, device=data.device)
+        model = build(run.norm, make=make, seed=run.seed, device=data.device)
         own: dict[str, Any] = {
             "seed": run.seed,
             "history": run.history,
