@@ -185,9 +185,11 @@ def compare_norms(args: argparse.Namespace) -> None:
     settings["make"] = make = MODELS[args.model]
     runs: dict[str, list[Run]] = {norm: [] for norm in norms}
     fault, interrupted = None, False
-    print(TABLE.format("norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters"))
     try:
         found = compare(norms, data, seeds=seeds, evaluate_every=args.evaluate_every, **settings)
+        print(
+            TABLE.format("norm", "runs", "accuracy", "lowest", "highest", "s/epoch", "parameters")
+        )
         for run in found:
             runs[run.norm].append(run)
             if len(runs[run.norm]) == len(seeds):

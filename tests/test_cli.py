@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from normtutorial import (
+    ConvNet,
     DataError,
     History,
     ImageData,
@@ -113,6 +114,7 @@ def usage_error(capsys, *argv: str) -> str:
 
 def test_the_names_are_those_of_the_modules():
     assert cli.NAMES == studies.NAMES and cli.SOURCES == data.SOURCES
+    assert tuple(commands.MODELS) == cli.MODELS
 
 
 def test_the_figures_are_those_that_can_be_drawn(capsys):
@@ -196,6 +198,11 @@ def test_train_prints_each_line_when_its_epoch_ends(capsys, monkeypatch):
 def test_train_knows_every_normalization(norm, capsys):
     assert main(["train", "--norm", norm, "--epochs", "1"]) == 0
     assert EPOCH.match(capsys.readouterr().out)
+
+
+def test_train_takes_the_model_that_was_asked_for(seen):
+    assert main(["train", "--model", "conv", "--norm", "batch", "--epochs", "1"]) == 0
+    assert type(seen["model"]) is ConvNet and seen["model"].norm4.num_features == 64
 
 
 def test_the_seed_decides_the_run(tmp_path):
@@ -330,6 +337,44 @@ def test_compare_prints_a_row_for_each_normalization(capsys):
         assert low <= median <= high
     # 784 x 512 + 512 x 512 + 512 x 256 + 256 x 10 and a bias each; scale and shift on 1280 units
     assert [row.split()[-1] for row in rows] == ["798,474", "801,034"]
+
+
+@pytest.mark.parametrize(
+    "model, norms, rows",
+    [
+        ("mlp", [], {"none": 798_474, "batch": 801_034, "layer": 801_034}),
+        # 9 x 16 + 9 x 16 x 32 + 9 x 32 x 32 + 9 x 32 x 64 + 64 x 10, and a bias each; scale and
+        # shift, or a length, of 144 channels
+        ("conv", ["none", "group", "weight"], {"none": 33_194, "group": 33_482, "weight": 33_338}),
+        # 50 x 32 of the patches, 16 x 32 of their places, 33 x 10 and four blocks of 12 x 32 x 32
+        # and biases of 9 x 32; scales of nine norms
+        ("transformer", [], {"none": 52_746, "layer": 53_322, "rms": 53_034}),
+    ],
+)
+def test_compare_trains_the_model_that_was_asked_for(model, norms, rows, tmp_path, capsys):
+    path = tmp_path / "runs.json"
+    argv = ["compare", "--model", model, "--runs", "1", "--epochs", "1", "--json", str(path)]
+    assert main([*argv, *(["--norms", *norms] if norms else [])]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    found = {line.split()[0]: line.split()[-1] for line in lines}
+    assert found == {norm: f"{count:,}" for norm, count in rows.items()}
+    assert strict(path)["model"] == model
+
+
+@pytest.mark.parametrize("command, option", [("train", "--norm"), ("compare", "--norms")])
+@pytest.mark.parametrize(
+    "model, norm, said",
+    [
+        ("conv", "rms", "ConvNet knows no norm 'rms'. Known ones: none, weight, batch, layer, ins"),
+        ("conv", "original", "ConvNet knows no norm 'original'. Known ones: none, weight, batch"),
+        ("conv", "instance", "InstanceNorm(64) expects more than one position per channel; got"),
+        ("transformer", "batch", "Transformer knows no norm 'batch'. Known ones: none, layer, rms"),
+    ],
+)
+def test_a_norm_that_a_model_cannot_have_is_a_sentence(command, option, model, norm, said, capsys):
+    assert main([command, "--model", model, option, norm]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith(f"normtutorial: {said}") and err.count("\n") == 1 and out == ""
 
 
 def test_compare_writes_a_run_for_each_seed(tmp_path):
@@ -517,7 +562,7 @@ def test_there_is_help_everywhere(command, capsys):
     assert exit.value.code == 0
     if command in {("train",), ("compare",)}:
         options = "--epochs", "--seed", "--json", "--source", "--lr", "--batch-size", "--threads"
-        assert all(name in out for name in [*NAMES, *options, "--compile"])
+        assert all(name in out for name in [*NAMES, *cli.MODELS, *options, "--compile"])
     if not command:
         assert all(name in out for name in ("train", "compare", "data", "Exit codes"))
 
@@ -528,6 +573,7 @@ def test_there_is_help_everywhere(command, capsys):
         ([], "COMMAND"),
         (["sing"], "invalid choice: 'sing'"),
         (["train", "--norm", "bach"], "invalid choice: 'bach'"),
+        (["train", "--model", "rnn"], "invalid choice: 'rnn'"),
         (["train", "--epochs", "0"], "expected a whole number from 1; got '0'"),
         (["train", "--epochs", "two"], "expected a whole number from 1; got 'two'"),
         (["train", "--seed", "-1"], "expected"),

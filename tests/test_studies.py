@@ -101,6 +101,20 @@ def test_options_are_those_of_the_mlp():
     assert isinstance(build("batch", SMALL, activation=nn.Tanh).act1, nn.Tanh)
 
 
+def test_what_is_made_has_the_norm_the_seed_and_the_options():
+    model = build("batch", make=nt.ConvNet, seed=3, std="kaiming", channels=(4, 6))
+    again = build("batch", make=nt.ConvNet, seed=3, std="kaiming", channels=(4, 6))
+    assert type(model) is nt.ConvNet and model.norm2.num_features == 6
+    assert_close(model.state_dict(), again.state_dict(), rtol=0, atol=0)
+    assert_close(model.conv2.weight.std().item(), (2 / 36) ** 0.5, rtol=0.2, atol=0)
+
+
+@pytest.mark.parametrize("arguments", [{"widths": SMALL}, {"skips": True}], ids=str)
+def test_what_is_made_has_neither_widths_nor_skips(arguments):
+    with pytest.raises(ValueError, match="build expects widths and skips for an MLP"):
+        build("batch", make=nt.ConvNet, **arguments)
+
+
 def test_an_unknown_name_is_refused_with_those_that_are_known():
     match = "Unknown normalization 'btach'. Known ones: none, weight, batch, layer, .*, original"
     with pytest.raises(ValueError, match=match):
@@ -115,6 +129,8 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
         (lambda: compare(["none", "bach"], images(), seeds=[0]), "Unknown normalization 'bach'"),
         (lambda: compare(["none"], images(), seeds=[0, True]), "for each seed; got True"),
         (lambda: compare(["none"], images(), seeds=[0], lr=float("nan")), "for lr; got nan"),
+        (lambda: made(["none", "rms"]), "ConvNet knows no norm 'rms'"),
+        (lambda: made(["none", "instance"]), "more than one position per channel"),
         (lambda: rates_of(["bach"], [0.1]), "Unknown normalization 'bach'"),
         (lambda: rates_of(["none"], [0.1, -1]), "number for each rate; got -1"),
         (lambda: rates_of(["none"], [0.1], seeds=[True]), "number for each seed; got True"),
@@ -125,6 +141,10 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
 def test_what_is_out_of_bounds_is_refused_before_the_first_run(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def made(norms, **options):
+    return compare(norms, images(), seeds=[0], make=nt.ConvNet, **options)
 
 
 def rates_of(norms, rates, seeds=(0,), **options):
@@ -152,6 +172,12 @@ def test_compare_runs_every_normalization_with_every_seed():
     assert [(run.norm, run.seed) for run in runs] == expected
     alone = fit(build("batch", seed=5), images(), epochs=1, batch_size=16, seed=5)
     assert runs[1].history.train_loss == alone.train_loss and runs[1].lr == 1e-3
+
+
+def test_compare_trains_what_is_made():
+    (run,) = made(["batch"], steps=2)
+    model = build("batch", make=nt.ConvNet)
+    assert run.history.train_loss == fit(model, images(), steps=2).train_loss
 
 
 def test_a_run_is_there_before_the_next_one_begins(monkeypatch):
