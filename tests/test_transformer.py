@@ -92,6 +92,21 @@ def test_with_qk_norm_no_logit_exceeds_the_root_of_the_features_of_a_head():
     assert output(bounded, x, "logits").abs().max() <= math.sqrt(8 / 2) + 1e-12
 
 
+def test_the_net_hands_qk_norm_to_every_block():
+    model = small(qk_norm="rms")
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attention.branch.qkv.weight *= 1e3
+    logits = output(model, images(), *(f"blocks.{i}.attention.branch.logits" for i in range(2)))
+    assert max(one.abs().max() for one in logits) <= math.sqrt(8 / 2) + 1e-12
+
+
+def test_the_feed_forward_net_is_a_gelu_as_wide_as_four_tokens():
+    branch, x = small().blocks[0].feedforward.branch, rand(3, 5, 8)
+    assert branch.linear1.weight.shape == (32, 8)
+    close(branch(x), branch.linear2(F.gelu(branch.linear1(x))))
+
+
 def test_a_later_token_changes_nothing_before_it():
     model = small(vocabulary=5, causal=True, length=6)
     x = tokens(3, 6)
@@ -129,10 +144,8 @@ def test_a_block_is_what_the_paper_says(placement):
     stream, middle, end = output(
         model, x, "positions", "blocks.0.attention", "blocks.0.feedforward"
     )
-    for residual, before, after in (
-        (model.blocks[0].attention, stream, middle),
-        (model.blocks[0].feedforward, middle, end),
-    ):
+    for name, before, after in ("attention", stream, middle), ("feedforward", middle, end):
+        residual = model.get_submodule(f"blocks.0.{name}")
         made = (getattr(residual, name, None) for name in ("norm", "branch_norm", "scale"))
         close(after, by_hand(placement, before, residual.branch, *made, depth=3))
     close(end, output(model, x, "blocks.0"))
