@@ -325,9 +325,9 @@ def test_without_norm_there_is_none_wherever_it_would_stand(norm):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"norm": "lauer"}, r"knows no norm 'lauer'\. Known ones: none, layer, rms"),
-        ({"qk_norm": "lauer"}, r"knows no qk_norm 'lauer'\. Known ones: none, layer, rms"),
-        ({"norm": nn.LayerNorm(8)}, "norm the name of one, or what makes one.*got LayerNorm"),
+        ({"norm": "batch"}, r"Transformer knows no norm 'batch'\. Known ones: none, layer, rms"),
+        ({"qk_norm": "lauer"}, r"knows no norm 'lauer'\. Known ones: none, layer, rms"),
+        ({"norm": nn.LayerNorm(8)}, "the name of a norm, or what makes one.*got LayerNorm"),
         ({"placement": "per"}, "knows no placement 'per'. Known ones: pre, post, peri, deepnorm"),
         ({"heads": 3}, "heads that divide the width of 32; got 3"),
         ({"patch": 5}, "a patch that divides 28; got 5"),

@@ -4,21 +4,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..checks import whole
-from ..layers import LayerNorm, RMSNorm
+from ..norms import layer_maker
 from .mlp import init_normal_
 
 __all__ = ["Attention", "Residual", "Transformer"]
 
 PLACEMENTS = "pre", "post", "peri", "deepnorm", "rezero", "none"
 SIDE = 28  # of the images
-FACTORIES: dict[str, Any] = {"none": None, "layer": LayerNorm, "rms": RMSNorm}
 
 Factory = Callable[[int], nn.Module]
 
@@ -116,7 +114,7 @@ class Residual(nn.Module):
         ValueError: an unknown placement.
 
     Example:
-        >>> Residual(nn.Linear(4, 4), "rezero", norm=partial(LayerNorm, 4))(torch.ones(1, 4))
+        >>> Residual(nn.Linear(4, 4), "rezero", norm=partial(nn.LayerNorm, 4))(torch.ones(1, 4))
         tensor([[1., 1., 1., 1.]], grad_fn=<AddBackward0>)
 
     References:
@@ -178,8 +176,9 @@ class Transformer(nn.Module):
     DeepNorm multiplies values, outputs and feed-forward weights by (8 L)^(-1/4).
 
     Args:
-        norm: ``"layer"``, ``"rms"`` or ``"none"``, or what makes a normalization of (N, T, D) from
-            D, such as ``nn.LayerNorm``. None for none.
+        norm: makes a normalization of (N, T, D) from D, such as ``nn.LayerNorm``; or the name of
+            one of :data:`~normtutorial.norms.NORMS` that has one for tokens: ``"layer"``,
+            ``"rms"``. None and ``"none"`` for none.
         placement: where it stands, as for :class:`Residual`. ``"pre"`` and ``"peri"`` have one
             more, ``norm``, before the head.
         width: D features of a token.
@@ -233,7 +232,8 @@ class Transformer(nn.Module):
             sizes["vocabulary"] = classes = vocabulary
         for name, size in sizes.items():
             whole("Transformer", name, size)
-        make, qk = _factory("norm", norm), _factory("qk_norm", qk_norm)
+        make = layer_maker("Transformer", norm, "tokens") or nn.Identity
+        qk = layer_maker("Transformer", qk_norm, "tokens")
         self.per_token = vocabulary is not None
         self.embedding: nn.Module
         if vocabulary is None:
@@ -310,19 +310,3 @@ def _shrink_(blocks: nn.Module, factor: float) -> None:
             weight.chunk(3)[2].mul_(factor)
         elif name.endswith(("out.weight", "linear1.weight", "linear2.weight")):
             weight.mul_(factor)
-
-
-def _factory(option: str, norm: str | Factory | None) -> Factory:
-    """What makes the norm; :class:`torch.nn.Identity` where there is none."""
-    if isinstance(norm, str):
-        if norm not in FACTORIES:
-            raise ValueError(
-                f"Transformer knows no {option} {norm!r}. Known ones: {', '.join(FACTORIES)}."
-            )
-        return FACTORIES[norm] or nn.Identity
-    if norm is not None and (isinstance(norm, nn.Module) or not callable(norm)):
-        raise ValueError(
-            f"Transformer expects for {option} the name of one, or what makes one from a number of "
-            f"features, such as LayerNorm; got {norm!r}."
-        )
-    return norm or nn.Identity
