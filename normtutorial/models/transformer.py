@@ -95,11 +95,12 @@ class Residual(nn.Module):
     ``"post"``      :math:`\text{norm}(x + f(x))`
     ``"peri"``      :math:`x + \text{norm}_2(f(\text{norm}(x)))`
     ``"deepnorm"``  :math:`\text{norm}(\alpha x + f(x))`, with :math:`\alpha = (2 L)^{1/4}`
-    ``"rezero"``    :math:`x + s f(x)`, with a learned number :math:`s` that starts at 0
+    ``"rezero"``    :math:`x + s f(x)`, with a learned number :math:`s` from 0 on
     ``"none"``      :math:`x + f(x)`
     ==============  ============================================================
 
-    The children are ``branch`` and, where there are any, ``norm`` and ``branch_norm``.
+    The children are ``branch`` and, where there are any, ``norm`` and ``branch_norm``. Each branch
+    has its own ``scale`` :math:`s`; in the code of ReZero's authors the two of a block share one.
 
     Args:
         branch: :math:`f`, such as :class:`Attention`.
@@ -161,7 +162,7 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A transformer of images, which it cuts into patches, or of the tokens of a text.
+    r"""A transformer of images, which it cuts into patches, or of the tokens of a text.
 
     Of an image it gives the scores of its class, from the mean over all tokens. Of a text it gives
     at each token the scores of what belongs there, with the vocabulary as classes: its own place in
@@ -173,7 +174,8 @@ class Transformer(nn.Module):
     ``blocks.0.attention.branch.logits`` is in the first :class:`Attention`. Positions are learned,
     the feed-forward nets are as wide as four tokens, and their activation is GELU. Linear layers
     are drawn by :func:`init_normal_` with ``"xavier"``, queries, keys and values as one matrix.
-    DeepNorm multiplies values, outputs and feed-forward weights by (8 L)^(-1/4).
+    DeepNorm then multiplies the weights of values, outputs and feed-forward nets by
+    :math:`(8 L)^{-1/4}`.
 
     Args:
         norm: makes a normalization of (N, T, D) from D, such as ``nn.LayerNorm``; or the name of
