@@ -56,7 +56,8 @@ class Attention(nn.Module):
     References:
         Vaswani et al., *Attention is all you need*, 2017, section 3.2. QK norm: Henry et al.,
         *Query-key normalization for transformers*, 2020, there by the length and without the root;
-        Dehghani et al., *Scaling vision transformers to 22 billion parameters*, 2023, with a norm.
+        Dehghani et al., *Scaling vision transformers to 22 billion parameters*, 2023, by layer
+        norm.
     """
 
     def __init__(
