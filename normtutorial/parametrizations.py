@@ -172,7 +172,7 @@ def weight_standardization(
     References:
         Qiao et al., "Micro-batch training with batch-channel normalization and weight
         standardization", 2019 (without the root of n); Brock, De and Smith, "Characterizing signal
-        propagation to close the performance gap in unnormalized ResNets", 2021, section 4.
+        propagation to close the performance gap in unnormalized ResNets", 2021.
     """
     _expect_free("weight_standardization", module, name)
     shape = tuple(getattr(module, name).shape)

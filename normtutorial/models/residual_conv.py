@@ -18,19 +18,20 @@ class ResidualConvNet(nn.Module):
 
     .. math:: x + \alpha\, f(x / \beta),
 
-    where the branch :math:`f` is twice normalization, activation and convolution. The first block
-    of a stage changes the number of channels or positions, so that a 1 by 1 convolution of the
-    first activation takes the place of :math:`x`.
+    where the branch :math:`f` is twice normalization, activation and convolution. Where the first
+    block of a stage changes the number of channels or positions, a 1 by 1 convolution of the first
+    activation, the shortcut, takes the place of :math:`x`.
 
-    If each branch puts out variance 1, the variance of the stream can be foretold: it is 1 after
-    the stem and on the new path of the first block of a stage, and each branch adds
+    If the stem, each shortcut and each branch put out variance 1, the variance of the stream can be
+    foretold: it starts at 1 with the stem and with each shortcut, and a branch adds
     :math:`\alpha^2`. That is ``predicted``, and :math:`\beta` is the root of it, so that each
     branch is given variance 1. With ReLUs it then puts out variance 1 if its convolutions have
     scaled weight standardization (:func:`~normtutorial.weight_standardization`) and ``gain`` is
-    :math:`\sqrt{2 / (1 - 1/\pi)}`: no normalization is needed.
+    :math:`\sqrt{2 / (1 - 1/\pi)}`, so that no normalization is needed. This holds inside of
+    images: the zeros at their edges take some of it.
 
     The children are named ``stem, block1, block2, ..., norm, act, linear``; a block has ``norm1,
-    act1, conv1, norm2, act2, conv2`` and, if it is the first of a stage, ``shortcut``.
+    act1, conv1, norm2, act2, conv2`` and, where there is one, ``shortcut``.
 
     Args:
         norm: makes the normalization of a layer from its number of channels, or the name of one of
@@ -64,7 +65,7 @@ class ResidualConvNet(nn.Module):
     References:
         He et al., "Identity mappings in deep residual networks", 2016; Brock, De and Smith,
         "Characterizing signal propagation to close the performance gap in unnormalized ResNets",
-        2021, section 3; De and Smith, "Batch normalization biases residual blocks towards the
+        2021; De and Smith, "Batch normalization biases residual blocks towards the
         identity function in deep networks", 2020 (``skip_init``).
     """
 
