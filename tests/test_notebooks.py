@@ -117,6 +117,13 @@ def test_its_label_is_its_file_name(path):
 
 
 @every_notebook
+def test_a_fence_has_a_line_to_itself(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\S[^\n]*:::|^:::+[ ]+\S", cell.source, re.MULTILINE), cell.source
+
+
+@every_notebook
 def test_nothing_was_written_to_stderr(path):
     for cell in code_cells(path):
         assert all(output.get("name") != "stderr" for output in cell.outputs), cell.source
