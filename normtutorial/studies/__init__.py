@@ -7,20 +7,27 @@ from .depth import DEEP, Deep, deep
 from .records import recorded
 from .repairs import AUDIT, Audit, audit, repaired
 from .runs import NAMES, WIDTHS, Run, build, compare, learning_rate_sweep
+from .without import LEFT_OUT, RELU_GAIN, LeftOut, left_out, scaled_conv, standardized
 
 __all__ = [
     "AUDIT",
     "DEEP",
+    "LEFT_OUT",
     "NAMES",
+    "RELU_GAIN",
     "WIDTHS",
     "Audit",
     "Deep",
+    "LeftOut",
     "Run",
     "audit",
     "build",
     "compare",
     "deep",
     "learning_rate_sweep",
+    "left_out",
     "recorded",
     "repaired",
+    "scaled_conv",
+    "standardized",
 ]
