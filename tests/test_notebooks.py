@@ -17,11 +17,14 @@ from normtutorial.claims import Claim
 NOTEBOOKS = chapters.notebooks()
 CELL_LINES = 30
 OUTPUT_CHARACTERS = 10_000
-EXPLORER_CHARACTERS = 300_000  # a run to drag through; compressed it is a fifth of that
+DEMO_CHARACTERS = {
+    "explorer": 300_000,  # a run to drag through; compressed it is a fifth of that
+    "painter": 60_000,  # pictures
+}
 IMAGE_CHARACTERS = 500_000  # of base64: 375 kB
 CLAIMS_IN_THE_BOOK = 60
 CPU_SECONDS = 60  # of a chapter; a third of it is to spare, for slower machines
-LONG = {"signals": 90, "comparison": 90, "curvature": 90}  # at most six
+LONG = {"signals": 90, "comparison": 90, "curvature": 90, "convolutions": 90}  # at most six
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
 
 # A statement is read alone, on the page of all claims: it names its subject, and says a number or
@@ -165,8 +168,8 @@ def test_what_stands_open_keeps_to_the_rules_of_the_page(path):
 @every_notebook
 def test_outputs_are_small(path):
     for cell in code_cells(path):
-        explorer = 'data-demo="explorer"' in shown(cell)
-        limit = EXPLORER_CHARACTERS if explorer else OUTPUT_CHARACTERS
+        demo = re.search(r'data-demo="(\w+)"', shown(cell))
+        limit = DEMO_CHARACTERS.get(demo[1], OUTPUT_CHARACTERS) if demo else OUTPUT_CHARACTERS
         assert len(shown(cell)) <= limit, cell.source
         for output in filter(is_image, cell.outputs):
             assert len(output.data.get("image/png", "")) <= IMAGE_CHARACTERS, cell.source

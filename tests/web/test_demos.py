@@ -317,9 +317,47 @@ def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
     assert data["origin"] in demo.inner_text()
 
 
+def test_the_painter_shows_the_pictures_that_the_chapter_recorded(page):
+    source = built("convolutions").read_text("utf-8")
+    data = json.loads(
+        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
+    )
+    demo = visit(page, "convolutions")
+    sliders = demo.get_by_role("slider")
+    assert sliders.count() == 2
+    gray = """node => {
+        const seen = node.getContext("2d").getImageData(0, 0, node.width, node.height).data;
+        return seen.filter((_, i) => i % 4 === 0).reduce((a, b) => a + b) / (255 * seen.length / 4);
+    }"""
+    for pair in data["pairs"]:
+        page.press_on(demo.get_by_role("radio", name="{} to {}".format(*pair["digits"])))
+        sliders.nth(0).focus()
+        page.keyboard.press("Home")
+        sliders.nth(1).focus()
+        page.keyboard.press("Home")
+        for coarse, fine, slider in ((0, 0, 1), (0, 1, 1), (0, 2, 0), (1, 2, 0)):
+            ink = float(demo.locator("[data-ink]").get_attribute("data-ink"))
+            assert ink == pair["ink"][coarse][fine]
+            assert demo.locator("canvas").evaluate(gray) == pytest.approx(ink, abs=0.002)
+            sliders.nth(slider).focus()
+            page.keyboard.press("ArrowRight")
+    text = sliders.nth(1).get_attribute("aria-valuetext")
+    assert text == "33 % of the way from {} to {}".format(*pair["digits"])
+    assert data["origin"] in demo.inner_text()
+
+
 @pytest.mark.parametrize(
     "chapter",
-    ["try_it", "batch_norm", "layer_norm", "experiment", "comparison", "curvature", "averaging"],
+    [
+        "try_it",
+        "batch_norm",
+        "layer_norm",
+        "experiment",
+        "comparison",
+        "curvature",
+        "averaging",
+        "convolutions",
+    ],
 )
 def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     context = browser.new_context(java_script_enabled=False)
