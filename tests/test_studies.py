@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.testing import assert_close
 
 import normtutorial as nt
@@ -13,6 +14,7 @@ from normtutorial import (
     History,
     OriginalNet,
     ResidualMLP,
+    Transformer,
     WeightNormLinear,
     fit,
     training,
@@ -22,12 +24,14 @@ from normtutorial.studies import (
     AUDIT,
     DEEP,
     NAMES,
+    PLACED,
     WIDTHS,
     audit,
     build,
     compare,
     deep,
     learning_rate_sweep,
+    placed,
     recorded,
     repaired,
 )
@@ -363,6 +367,40 @@ def test_a_deep_network_is_trained_at_its_rate_from_its_seed():
 def test_an_unknown_setting_is_refused_with_those_that_are_known():
     with pytest.raises(ValueError, match=r"Unknown setting 'batch'\. Known ones: default, 20 lay"):
         deep("batch", toy(), seed=0)
+
+
+def test_a_placed_transformer_is_the_one_that_its_name_says():
+    assert len(PLACED) == 16
+    for name, s in PLACED.items():
+        assert name.startswith(f"{s.placement}, {s.norm}, {s.depth} blocks, {s.lr}")
+        assert name.endswith(", warm-up") == (s.warmup > 0)
+
+
+def test_a_placed_transformer_is_trained_at_its_rate_from_its_seed():
+    data = toy(side=28)
+    run = placed("post, layer, 4 blocks, 0.01", data, seed=1, steps=2)
+    assert (run.norm, run.lr, run.seed) == ("layer", 0.01, 1)
+    model = build("layer", make=Transformer, placement="post", patch=14, seed=1)
+    adam = torch.optim.Adam(model.parameters(), 0.01)
+    by_hand = fit(model, data, steps=2, batch_size=32, optimizer=adam, seed=1)
+    assert run.history.train_loss == by_hand.train_loss
+
+
+def test_a_warm_up_begins_below_the_rate_and_ends_at_it():
+    rates = []
+
+    def watch(optimizer, *_):
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    handle = register_optimizer_step_pre_hook(watch)
+    placed("post, layer, 4 blocks, 0.02, warm-up", toy(side=28), seed=0, steps=52)
+    handle.remove()
+    assert_close(rates, [*(0.02 * (i + 1) / 50 for i in range(50)), 0.02, 0.02])
+
+
+def test_an_unknown_place_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"Unknown setting 'post'\. Known ones: pre, layer, 4 bl"):
+        placed("post", toy(), seed=0)
 
 
 WEIGHTS = (784 * 512, 512 * 512, 512 * 256, 256 * 10)

@@ -99,6 +99,21 @@ def left_out(source: str, setting: str, seed: int) -> dict[str, Any]:
     }
 
 
+def placed(source: str, setting: str, seed: int) -> dict[str, Any]:
+    """A transformer with its norm in some place, a hundred steps: its accuracy on 2000 test images
+    and the mean loss of its last twenty steps."""
+    data = digits(source)
+    quick = data.subset(len(data.train_images), 2000)
+    history = studies.placed(setting, quick, seed=seed).history
+    last = round(statistics.fmean(history.train_loss[-20:]), 4)
+    return {
+        "seed": seed,
+        "loss": last if math.isfinite(last) else None,
+        "accuracy": round(history.final_accuracy, 4),
+        "diverged": history.diverged,
+    }
+
+
 STUDIES = {
     "audit": Study(
         tuple(studies.AUDIT),
@@ -119,6 +134,11 @@ STUDIES = {
         tuple(studies.LEFT_OUT),
         "from normtutorial.studies import left_out; from normtutorial import digits",
         left_out,
+    ),
+    "placed": Study(
+        tuple(studies.PLACED),
+        "from normtutorial.studies import placed; from normtutorial import digits",
+        placed,
     ),
 }
 

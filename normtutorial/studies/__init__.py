@@ -4,6 +4,7 @@ One file for each study, so that the record of one stays good when another is ad
 """
 
 from .depth import DEEP, Deep, deep
+from .placement import PLACED, Placed, placed
 from .records import recorded
 from .repairs import AUDIT, Audit, audit, repaired
 from .runs import NAMES, WIDTHS, Run, build, compare, learning_rate_sweep
@@ -14,11 +15,13 @@ __all__ = [
     "DEEP",
     "LEFT_OUT",
     "NAMES",
+    "PLACED",
     "RELU_GAIN",
     "WIDTHS",
     "Audit",
     "Deep",
     "LeftOut",
+    "Placed",
     "Run",
     "audit",
     "build",
@@ -26,6 +29,7 @@ __all__ = [
     "deep",
     "learning_rate_sweep",
     "left_out",
+    "placed",
     "recorded",
     "repaired",
     "scaled_conv",
