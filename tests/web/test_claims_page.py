@@ -25,7 +25,7 @@ def visit(browser):
 
     def open_page(chapter: str, **options):
         context = browser.new_context(**options)
-        context.set_default_timeout(5000)
+        context.set_default_timeout(20_000)
         context.set_default_navigation_timeout(30_000)
         contexts.append(context)
         page = context.new_page()

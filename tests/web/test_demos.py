@@ -32,7 +32,7 @@ COMPUTED = {
 def page(browser, request):
     touch = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
     context = browser.new_context(**(touch if request.param == "phone" else {}))
-    context.set_default_timeout(5000)
+    context.set_default_timeout(20_000)
     context.set_default_navigation_timeout(30_000)  # a loaded machine may take long to open a page
     page = context.new_page()
     page.press_on = lambda target: target.tap() if request.param == "phone" else target.click()
