@@ -226,10 +226,7 @@ def test_it_works_by_keyboard(page):
 
 @pytest.mark.parametrize("chapter", ["experiment", "comparison"])
 def test_the_explorer_shows_what_the_chapter_recorded(page, chapter):
-    source = built(chapter).read_text("utf-8")
-    data = json.loads(
-        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
-    )
+    data = recorded(chapter)
     demo = visit(page, chapter)
     time = demo.get_by_role("slider")
     for norm, run in data["runs"].items():
@@ -289,11 +286,15 @@ def test_curves_show_what_the_chapter_recorded(page):
     assert demo.locator("line.guide").count() == len(guided) > 0
 
 
+def recorded(chapter: str) -> dict:
+    """What the page of a chapter carries for its demonstration."""
+    source = built(chapter).read_text("utf-8")
+    found = re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)
+    return json.loads(found[1])
+
+
 def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
-    source = built("averaging").read_text("utf-8")
-    data = json.loads(
-        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
-    )
+    data = recorded("averaging")
     demo = visit(page, "averaging")
     slider = demo.get_by_role("slider")
     assert slider.get_attribute("aria-valuetext") == "50 % of network b"
@@ -318,10 +319,7 @@ def test_the_line_between_two_networks_shows_what_the_chapter_recorded(page):
 
 
 def test_the_painter_shows_the_pictures_that_the_chapter_recorded(page):
-    source = built("convolutions").read_text("utf-8")
-    data = json.loads(
-        re.search(r'<script type="application/json">(\{"origin".*?)</script>', source)[1]
-    )
+    data = recorded("convolutions")
     demo = visit(page, "convolutions")
     sliders = demo.get_by_role("slider")
     assert sliders.count() == 2
