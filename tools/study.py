@@ -28,7 +28,7 @@ import torch
 import chapters
 import closure
 import records
-from normtutorial import commands, digits, studies
+from normtutorial import ConvNet, commands, digits, studies
 from normtutorial.runtime import machine
 
 SOURCES = ("mnist", "synthetic")
@@ -53,6 +53,14 @@ class Study:
 def compare(source: str, norm: str, seed: int) -> dict[str, Any]:
     """A normalization in the original's network, with its budget of five epochs."""
     how: dict[str, Any] = {"epochs": 5, "evaluate_every": 67, "progress": False}
+    (run,) = studies.compare([norm], digits(source), seeds=[seed], **how)
+    return commands.entry(run)
+
+
+def conv(source: str, norm: str, seed: int) -> dict[str, Any]:
+    """A normalization in the network of convolutions, for one epoch: a run of the command
+    ``compare --model conv --epochs 1``."""
+    how: dict[str, Any] = {"epochs": 1, "make": ConvNet, "progress": False}
     (run,) = studies.compare([norm], digits(source), seeds=[seed], **how)
     return commands.entry(run)
 
@@ -124,6 +132,11 @@ STUDIES = {
         ("none", "weight", "batch", "layer", "original"),
         "from normtutorial.studies import compare; from normtutorial import digits",
         compare,
+    ),
+    "conv": Study(
+        ("none", "batch", "layer", "group"),
+        "from normtutorial.studies import compare; from normtutorial import ConvNet, digits",
+        conv,
     ),
     "deep": Study(
         tuple(studies.DEEP),
