@@ -370,7 +370,7 @@ def test_an_unknown_setting_is_refused_with_those_that_are_known():
 
 
 def test_a_placed_transformer_is_the_one_that_its_name_says():
-    assert len(PLACED) == 16
+    assert len(PLACED) == 18
     for name, s in PLACED.items():
         assert name.startswith(f"{s.placement}, {s.norm}, {s.depth} blocks, {s.lr}")
         assert name.endswith(", warm-up") == (s.warmup > 0)

@@ -33,6 +33,7 @@ class Placed(NamedTuple):
 _SETTINGS = [
     *(Placed("layer", p, 4, lr) for p in ("pre", "post") for lr in (0.001, 0.003, 0.01, 0.02)),
     *(Placed("layer", p, 12, lr) for p in ("pre", "post") for lr in (0.001, 0.003)),
+    *(Placed("layer", p, 12, 0.003) for p in ("peri", "deepnorm")),
     *(Placed("layer", "post", depth, lr, 50) for depth, lr in ((4, 0.02), (12, 0.003))),
     *(Placed("rms", "pre", 4, lr) for lr in (0.003, 0.02)),
 ]
@@ -42,7 +43,7 @@ PLACED = {
     for s in _SETTINGS
 }
 """What :func:`~normtutorial.studies.placement.placed` knows: ``"post, layer, 12 blocks, 0.003"``
-and 15 others."""
+and 17 others."""
 
 
 def placed(setting: str, data: ImageData, *, seed: int, steps: int = 100) -> Run:
