@@ -1,7 +1,10 @@
 """What several test files compare with."""
 
 import inspect
+import re
 from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -69,3 +72,14 @@ def in_torch_and_here(x: Tensor, eps: float) -> Iterator[tuple[Tensor, Tensor]]:
     yield NF.instance_norm(x, eps=eps), F.instance_norm(x, eps=eps)
     yield NF.group_norm(x, 2, eps=eps), F.group_norm(x, 2, eps=eps)
     yield NF.rms_norm(x, x.shape[2:], eps=eps), F.rms_norm(x, x.shape[2:], eps=eps)
+
+
+def article(site: Path, page: str) -> str:
+    """What a page itself says, without the theme's frame, on one line."""
+    text = (site / page).read_text("utf-8")
+    return " ".join(text[text.index("<article") : text.index("</article>")].split())
+
+
+def plain(markup: str) -> str:
+    """The text of a piece of a page."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", "", markup)).split())

@@ -41,6 +41,10 @@ RELATION = re.compile(
     re.IGNORECASE,
 )
 
+# A heading of an exercise, in whatever form: a box, bold, a section.
+EXERCISE = re.compile(r"^(?:[:`]{3,}\{[\w-]+\}|#+|\*+) *(Exercise +\d.*)", re.MULTILINE)
+BOX = re.compile(r"^[:`]{3,}\{admonition\} (Exercise .*)", re.MULTILINE)
+
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -224,6 +228,27 @@ def test_it_took_no_more_than_two_thirds_of_its_budget(path):
 @every_notebook
 def test_the_kernel_is_any_python3(path):
     assert read(path).metadata.kernelspec.name == "python3"
+
+
+def exercises(path: Path) -> list[str]:
+    """The titles of a chapter's exercises."""
+    prose = (cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    return [title for source in prose for title in BOX.findall(source)]
+
+
+@every_notebook
+def test_exercises_are_boxes_with_a_number_and_a_kind_and_a_solution_below(path):
+    """So they are collected on one page, without what is below (`book/_ext/exercises.py`)."""
+    titles = exercises(path)
+    for number, title in enumerate(titles, start=1):
+        assert re.fullmatch(rf"Exercise {number} \(.+\)", title), title
+    cells = read(path).cells
+    asking = [i for i, c in enumerate(cells) if c.cell_type == "markdown" and BOX.search(c.source)]
+    assert len(asking) == len(titles), "one exercise to a cell, so that its solution is below it"
+    for solution in (cells[i + 1] for i in asking):
+        assert solution.source.startswith("# Solution") and "hide-cell" in tags(solution)
+    headed = [h for c in cells if c.cell_type == "markdown" for h in EXERCISE.findall(c.source)]
+    assert headed == titles
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ WORDS_PER_MINUTE = 180
 SECONDS = {"code": 4, "formula": 15, "figure": 20}
 PREVIEW = "_static/preview.png"
 RUN_IT = "run-it"  # the label of the section on how to run a chapter
+MINUTES, SECONDS_TO_RUN = "minutes to read", "seconds to run"  # of a notebook, in env.metadata
 
 
 def notebook_of(app: Sphinx, docname: str) -> Path | None:
@@ -52,6 +53,7 @@ def facts(app: Sphinx, doctree: nodes.document) -> None:
         return
     minutes = to_read(doctree)
     seconds = json.loads(path.read_text("utf-8"))["metadata"].get("cpu_seconds")
+    app.env.metadata[docname] |= {MINUTES: minutes, SECONDS_TO_RUN: seconds}
     reading = f"{minutes} minute{'s' * (minutes > 1)} to read"
     line = nodes.paragraph("", reading, classes=["chapter-facts"])
     if seconds:

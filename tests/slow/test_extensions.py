@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -14,6 +13,7 @@ from docutils.utils import new_document
 
 import chapters
 import check_html
+from helpers import article, plain
 from normtutorial.claims import Claim
 from normtutorial.norms import NORMS, ORIGINAL
 
@@ -27,6 +27,7 @@ project, language = "small", "en"
 extensions = [
     "offline_mathjax", "claims", "claims_page", "guess", "takeaways", "public_names",
     "chapter_head", "cited_in", "first_use", "figure_titles", "lighter", "norm_registry",
+    "exercises", "timetable",
     "sphinx_reredirects", "myst_nb", "sphinxcontrib.bibtex", "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
@@ -35,7 +36,7 @@ nb_execution_mode = "off"
 nitpicky = True
 numfig = True
 nitpick_ignore_regex = [("py:.*", "(collections|typing)[.].*")]
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist"]
 html_theme = "sphinx_book_theme"
 html_static_path, html_js_files = ["static"], ["demos.js"]
 html_context = {{"default_mode": "auto"}}
@@ -157,16 +158,6 @@ def built(source: Path, target: Path, pages: dict[str, str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode != 0) == bool(done.stderr)
     return done.stderr
-
-
-def article(site: Path, page: str) -> str:
-    """What a page itself says, without the theme's frame, on one line."""
-    text = (site / page).read_text("utf-8")
-    return " ".join(text[text.index("<article") : text.index("</article>")].split())
-
-
-def plain(markup: str) -> str:
-    return " ".join(unescape(re.sub(r"<[^>]+>", "", markup)).split())
 
 
 def test_every_link_and_every_script_is_there(site):
