@@ -63,10 +63,12 @@ def confirmed(found: list[Confirmation | None]) -> str:
     if not asked:
         return "no claim has been confirmed on unseen seeds."
     held = sum(one.held == one.runs for one in asked)
-    return (
-        f"{held} of the {len(asked)} claims that were asked held in all of their unseen runs, "
-        f"{len(found) - len(asked)} are still to be asked."
-    )
+    said = f"{held} of the {len(asked)} claims that were asked held in all of their unseen runs"
+    if held < len(asked):
+        said += f", {len(asked) - held} failed in one or more"
+    if len(found) > len(asked):
+        said += f", {len(found) - len(asked)} are still to be asked"
+    return said + "."
 
 
 def test_every_chapter_has_a_finding():
@@ -131,8 +133,9 @@ def test_a_claim_that_failed_is_counted():
     held, failed = (Confirmation(n, 20, [], [], "") for n in (20, 18))
     assert confirmed([held, failed, None]) == (
         "1 of the 2 claims that were asked held in all of their unseen runs, "
-        "1 are still to be asked."
+        "1 failed in one or more, 1 are still to be asked."
     )
+    assert confirmed([held]).endswith("held in all of their unseen runs.")
     assert confirmed([]) == "no claim has been confirmed on unseen seeds."
 
 
