@@ -80,7 +80,7 @@ def leads_nowhere(url: str, page: Path, pages: dict[Path, Page]) -> bool:
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not target.exists():
         return True
-    anchor = unquote(parts.fragment)
+    anchor = unquote(parts.fragment).partition("?")[0]  # what follows is for the lab
     return bool(anchor) and target in pages and anchor not in pages[target].ids
 
 

@@ -60,6 +60,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
             f"weight of a page with all it loads, compressed: median "
             f"{statistics.median(weights):.0f} kB, heaviest {heaviest[0]:.0f} kB ({heaviest[1]})"
         )
+    for name in sorted(name for name in FIGURES if name.startswith("lab: ")):
+        line(f"{name}: {max(FIGURES[name]):.3g}")
     size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file())
     line(f"the whole site: {size / 1e6:.1f} MB")
 

@@ -1,0 +1,60 @@
+/* The worker that trains, and the data that it trains on.
+ *
+ * A page that was opened as a file can load neither a worker's file nor a module, so the worker is made
+ * from the text of the functions, and the images come with a classic script when they are wanted.
+ */
+"use strict";
+
+window.normtutorial.lab ??= {};
+
+{
+  const { lab } = window.normtutorial;
+  const here = document.currentScript?.src;
+
+  /** In the worker: trains in short slices, so that it hears what the page says in between. */
+  function serve({ Training, decode }) {
+    const SLICE = 40; // milliseconds: 25 pictures a second
+    let digits, training, timer, session, id, looked = 0, until = 0, pace = 0, began = {};
+    const idle = () => training.steps >= until || training.over;
+    const report = () => postMessage({ session, id, idle: idle(), ...training.report(looked) });
+
+    function work() {
+      const now = performance.now();
+      const due = pace ? began.step + Math.ceil((now - began.time) * pace / 1000) : Infinity;
+      while (!idle() && training.steps < due && performance.now() < now + SLICE) training.step();
+      report();
+      if (!idle()) timer = setTimeout(work, pace ? Math.max(40, 1000 / pace) : 0);
+    }
+
+    /** Any of: digits, reset, set, looked, and how far to go: until, or how many more. */
+    onmessage = ({ data }) => {
+      clearTimeout(timer);
+      ({ session, id } = data);
+      if (data.digits) digits = decode(data.digits);
+      if (data.reset) training = new Training(digits, data.reset);
+      if (data.set) training.change(data.set);
+      looked = Math.min(data.looked ?? looked, (training?.settings.depth ?? 1) - 1);
+      until = data.more ? training.steps + data.more : data.until ?? until;
+      pace = data.more ? 0 : data.pace ?? pace;
+      began = { time: performance.now(), step: training?.steps };
+      if (training) work();
+    };
+  }
+
+  lab.startWorker = () => {
+    const text = `"use strict"; (${serve})((${lab.training})((${lab.network})()));`;
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const worker = new Worker(address);
+    URL.revokeObjectURL(address);
+    return worker;
+  };
+
+  /** The images, once for all labs of a page. */
+  lab.load = () => lab.loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = new URL("digits.js", here);
+    script.onload = () => resolve(lab.digits);
+    script.onerror = () => reject(new Error("The images of the lab, digits.js, could not be loaded."));
+    document.head.append(script);
+  });
+}
