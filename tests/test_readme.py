@@ -109,8 +109,8 @@ def test_a_clause_repeats_which_norm_was_measured():
 def test_how_many_claims_have_several_seeds_is_about_what_it_says():
     claims = [claim for path in chapters.notebooks() for claim in stored(str(path))]
     several = sum(len(claim.seeds or ()) > 1 for claim in claims) / len(claims)
-    assert several == pytest.approx(9 / 10, abs=0.05)
-    assert "About nine in ten claims are measured over several seeds" in ONE_LINE
+    assert several == pytest.approx(5 / 6, abs=0.05)
+    assert "About five in six claims are measured over several seeds" in ONE_LINE
 
 
 def test_the_picture_and_the_line_below_it_have_the_numbers_of_the_first_page():
