@@ -138,7 +138,8 @@ def run_processes(
     Raises:
         ValueError: a function that the processes could not import, or a number out of bounds.
         RuntimeError: one of them raised an error, ended before it had returned, or ended with an
-            exit code other than 0. It is named, with what it said, and the others are ended.
+            exit code other than 0; or there is no network of this machine's own. It is named, with
+            what it said, and the others are ended.
         TimeoutError: not all of them had returned in time.
 
     Example:
@@ -196,10 +197,8 @@ def _child() -> None:
     """What each process does: its arguments are the folder, its rank, and how many there are."""
     folder, rank, ranks = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     (module, name), args, timeout = _read(folder / "call")
-    store = dist.FileStore(str(folder / "store"), ranks)
-    limit = timedelta(seconds=timeout)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=limit)
     try:
+        _connect(folder, rank, ranks, timeout)
         function: Any = __import__(module, fromlist=["_"])
         for part in name.split("."):
             function = getattr(function, part)
@@ -210,6 +209,20 @@ def _child() -> None:
         traceback.print_exc()
         os._exit(1)  # at once, for the others wait
     dist.destroy_process_group()
+
+
+def _connect(folder: Path, rank: int, ranks: int, timeout: float) -> None:
+    """Make the process group of all."""
+    store = dist.FileStore(str(folder / "store"), ranks)
+    limit = timedelta(seconds=timeout)
+    try:
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=ranks, timeout=limit)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"run_processes expects this machine's own network (the loopback), over which its "
+            f"processes send each other messages; it could not be used here. A sandbox or a "
+            f"container may have none, or forbid it. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _write(path: Path, value: Any) -> None:

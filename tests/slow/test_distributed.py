@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -203,6 +204,15 @@ def test_an_error_of_one_is_raised_with_its_traceback(capfd):
 def test_one_that_ends_before_it_returned_or_with_an_exit_code_is_named(function, ranks, code):
     with pytest.raises(RuntimeError, match=f"^Process 0 of .*: it ended with exit code {code}$"):
         run_processes(function, ranks, code)
+
+
+def test_no_network_of_this_machine_is_said_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo0")])  # which Linux does not have
+    with pytest.raises(
+        RuntimeError,
+        match=r"^Process . of the 2 .* RuntimeError: run_processes expects this machine",
+    ):
+        run_processes(shares.echo, 2)
 
 
 @pytest.fixture
