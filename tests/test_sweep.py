@@ -67,6 +67,14 @@ def test_a_chapter_tells_each_claim_its_margin_and_goes_on_after_a_failure(chapt
     assert len({c.identity for c in made.values()}) == 5
 
 
+def test_a_chapter_reads_its_own_functions_as_in_a_notebook(chapter):
+    code = "import inspect\ndef f():\n    return 1\n"
+    write(chapter, CELLS[0], code, 'claim("A.", inspect.getsource(f).endswith("return 1\\n"))')
+    run = runs.run_chapter("one", 0)
+    assert run.error is None
+    assert run.claims["A."].holds
+
+
 @pytest.mark.parametrize(
     "behind, asked",
     [("seeds=[0, 100_000]", False), ("seeds=[100_000, 100_001]", True), ("measured=1", False)],

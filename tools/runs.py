@@ -5,6 +5,7 @@ A claim that fails does not end its chapter here.
 
 import contextlib
 import io
+import linecache
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -90,8 +91,11 @@ def run_chapter(name: str, block: int) -> Run:
     space: dict = {"__name__": "__main__"}
     with contextlib.redirect_stdout(io.StringIO()):
         for number, cell in enumerate(cells):  # noqa: B007
+            file = f"<{name}, cell {number}>"
+            lines = cell.source.splitlines(keepends=True)
+            linecache.cache[file] = (len(cell.source), None, lines, file)  # as IPython does
             try:
-                exec(compile(cell.source, f"<{name}>", "exec"), space)  # noqa: S102
+                exec(compile(cell.source, file, "exec"), space)  # noqa: S102
             except Exception as error:
                 if "raises-exception" not in cell.metadata.get("tags", []):
                     if isinstance(error, OSError | MemoryError | DataError):
