@@ -90,7 +90,7 @@ def run_chapter(name: str, block: int) -> Run:
     os.chdir(chapters.find(name).parent)
     space: dict = {"__name__": "__main__"}
     with contextlib.redirect_stdout(io.StringIO()):
-        for number, cell in enumerate(cells):  # noqa: B007
+        for number, cell in enumerate(cells):
             file = f"<{name}, cell {number}>"
             lines = cell.source.splitlines(keepends=True)
             linecache.cache[file] = (len(cell.source), None, lines, file)  # as IPython does
