@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # below, they are imported when they are asked for
     from .claims import ClaimFailed, above, below, claim
     from .data import DataError, ImageData, digits
+    from .diagnosis import checkup
     from .distributed import SyncBatchNorm, convert_sync_batchnorm
     from .layers import BatchNorm, DyT, GroupNorm, InstanceNorm, LayerNorm, RMSNorm
     from .models import (
@@ -58,6 +59,7 @@ __all__ = [
     "above",
     "activations",
     "below",
+    "checkup",
     "claim",
     "convert_sync_batchnorm",
     "data_dependent_init_",
@@ -76,7 +78,7 @@ if not TYPE_CHECKING:  # to a type checker, any name would be there
         """Import a name when it is first asked for: ``--help`` does not wait for torch."""
         homes = (
             "claims", "data", "layers", "models", "parametrizations", "probes", "training",
-            "distributed", "processes",
+            "distributed", "processes", "diagnosis",
         )  # fmt: skip
         for home in homes if name in __all__ else ():
             module = import_module(f"{__name__}.{home}")

@@ -1,8 +1,9 @@
-"""The command line: ``normtutorial train | compare | data``, or ``python -m normtutorial``.
+"""The command line, ``normtutorial`` or ``python -m normtutorial``: train, compare, data, checkup.
 
 Exit codes: 0, all went well; 1, it could not be done or a run diverged, and a sentence on stderr
 says so; 2, the command line was not understood; 130, interrupted. A run that diverged, was
-interrupted or ended for lack of memory is in the JSON file all the same.
+interrupted or ended for lack of memory is in the JSON file all the same. Of a checkup: 0, no fault;
+1, faults; 2, it could not look.
 
 What is here needs no torch, so that ``--help`` and a usage error come at once.
 """
@@ -49,10 +50,11 @@ def _rate(text: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the three commands and their options."""
+    """Of the commands and their options."""
     top = argparse.ArgumentParser(
         prog="normtutorial",
-        description="Normalization in deep learning: train, compare, and look after the data.",
+        description="Normalization in deep learning: train, compare, look after the data, and find "
+        "out what is wrong with a network.",
         epilog="Exit codes: 0 done, 1 could not be done or diverged, 2 not understood, "
         "130 interrupted.",
     )
@@ -133,6 +135,20 @@ def parser() -> argparse.ArgumentParser:
         help="fetch and verify the images",
         description="Fetch and verify the images, and say where they are.",
     )
+
+    command = commands.add_parser(
+        "checkup",
+        help="what is wrong with the normalization of a network",
+        description="Look at a network with a few batches, and print what is wrong with its "
+        "normalization.",
+        epilog="Exit codes: 0 no fault, 1 faults, 2 could not look.",
+    )
+    command.add_argument(
+        "make",
+        metavar="MODULE:FUNCTION",
+        help="what makes (model, batches), or a dict of the arguments of normtutorial.checkup",
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the findings")
     return top
 
 

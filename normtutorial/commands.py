@@ -1,4 +1,4 @@
-"""What the commands of the command line do: train, compare, look after the data."""
+"""What the commands of the command line do: train, compare, look after the data, check up."""
 
 import argparse
 import io
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 from . import __version__
 from .data import DataError, ImageData, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
+from .diagnosis import checkup
 from .distributed import convert_sync_batchnorm
 from .models import ConvNet, Transformer
 from .processes import SplitBatches
@@ -45,21 +47,21 @@ class CommandError(Exception):
     """What was asked for could not be done; the message says why."""
 
 
+COULD_NOT_LOOK = 2
 ERRORS = (DataError, CommandError, OSError, ValueError)  # what they say is enough
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command that was asked for, and return its exit code."""
-    commands = {"train": train, "compare": compare_norms, "data": show_data}
+    commands = {"train": train, "compare": compare_norms, "data": show_data, "checkup": look}
     n = getattr(args, "threads", None)
     try:
         with warnings.catch_warnings(), threads(n) if n else nullcontext():
             warnings.showwarning = _say
-            commands[args.name](args)
+            return commands[args.name](args) or 0
     except ERRORS as error:
         _say(error)
-        return 1
-    return 0
+        return COULD_NOT_LOOK if args.name == "checkup" else 1
 
 
 def _say(message: object, *_: Any, **__: Any) -> None:
@@ -289,6 +291,44 @@ def show_data(args: argparse.Namespace) -> None:
         print(f"cached in {cache_dir()}")
     else:
         print(f"not cached: {cache_dir()} cannot be written")
+
+
+def look(args: argparse.Namespace) -> int:
+    """Print what is wrong with the network that a function of the user's makes."""
+    check_writable(args.json)
+    try:
+        made = _function(args.make)()
+        given = dict(zip(("model", "batches"), made, strict=True)) if _is_pair(made) else made
+        report = checkup(**given)
+    except ERRORS:
+        raise
+    except Exception as error:
+        raise CommandError(
+            f"{args.make} expects to make (model, batches), or a dict of the arguments of checkup; "
+            f"it raised {type(error).__name__}: {reason(error)}"
+        ) from error
+    print(report)
+    write_json(args.json, report.to_dict())
+    if report.faults:
+        return 1
+    return COULD_NOT_LOOK if report.errors else 0
+
+
+def _is_pair(made: Any) -> bool:
+    return isinstance(made, (tuple, list)) and len(made) == 2
+
+
+def _function(name: str) -> Callable[[], Any]:
+    """What is called so, ``package.module:function``; of a module in the folder, too."""
+    module, _, function = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CommandError(f"{name} is no package.module:function: {reason(error)}.") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    return found
 
 
 def describe(args: argparse.Namespace, source: str) -> dict[str, Any]:
