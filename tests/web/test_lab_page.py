@@ -179,13 +179,14 @@ def test_a_run_that_diverges_says_so_and_leaves_the_other_one_alone(visit):
     one.page.wait_for_timeout(200)
     assert f"diverged at step {diverged[0]}" in one.lab.locator(".run-0 .lab-reading").inner_text()
     one.lab.get_by_text("All numbers as a table").click()
-    assert "no number" in one.lab.locator("table").inner_text()
+    one.lab.locator("table", has_text="no number").wait_for()
 
 
 def test_the_table_has_the_numbers_of_the_pictures(visit):
     one = visit()
     one.call("await lab.step(20)")
     one.lab.get_by_text("All numbers as a table").click()
+    one.lab.locator("tbody tr").first.wait_for()
     rows = {
         row.locator("th").inner_text(): row.locator("td").all_inner_texts()
         for row in one.lab.locator("tbody tr").all()

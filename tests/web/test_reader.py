@@ -205,10 +205,12 @@ def test_the_way_to_the_top_covers_no_text_and_no_button(visit, size):
     assert covered == [True, False]
 
 
-def test_the_first_page_shows_on_one_screen_what_it_is_four_ways_in_and_the_picture(visit):
+def test_the_first_page_shows_on_one_screen_what_it_is_four_ways_in_and_two_networks(
+    visit,
+):
     page = visit(address("intro"))
     assert page.locator(".ways-in a").count() == 4
-    for thing in ("h1", ".ways-in", "#fig-intro-start img"):
+    for thing in ("h1", ".ways-in", ".lab button"):
         box = page.locator(f"article {thing}").first.bounding_box()
         assert box["y"] + box["height"] <= WIDE["height"], thing
 
