@@ -67,7 +67,8 @@ def sections(page: Page, printed: PdfReader) -> list[tuple[str, int]]:
         for entry in inner
         if isinstance(entry, Destination)
     ]
-    titles = [text.removesuffix("#") for text in page.locator("article h2").all_inner_texts()]
+    headings = page.locator("article h2:not(.demo *)")  # demonstrations are not printed
+    titles = [text.removesuffix("#") for text in headings.all_inner_texts()]
     return list(zip(titles, sheets, strict=True))
 
 
