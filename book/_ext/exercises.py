@@ -123,6 +123,7 @@ class FillIn(SphinxPostTransform):
         uri = self.app.builder.get_relative_uri(page, docname)
         heading = nodes.reference("", title_of(self.env, docname), internal=True, refuri=uri)
         section = nodes.section("", nodes.title("", "", heading), ids=[f"exercises-{stem}"])
+        section["classes"].append("exercise-list")  # of which the PDF prints the titles alone
         for number, box in enumerate(boxes(self.env.get_doctree(docname)), start=1):
             of_book = number_of(self.env, docname, number)
             title = TITLE.sub(rf"Exercise {of_book} \2", box[0].astext())
