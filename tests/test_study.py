@@ -57,6 +57,19 @@ def test_runs_of_other_code_are_not_mixed_with_these(made, monkeypatch):
         study.main()
 
 
+def test_the_status_says_whether_the_code_has_changed_since(made, monkeypatch, capsys):
+    study.main()
+    monkeypatch.setattr("sys.argv", ["study.py", "status"])
+    said = []
+    for code in ("code", "other code"):
+        monkeypatch.setattr(study, "digest", lambda which, code=code: code)
+        capsys.readouterr()
+        study.main()
+        said.append(capsys.readouterr().out)
+    assert said == [f"toy        made by {by}\n" for by in ("the code as it is", "earlier code")]
+    assert len(made) == 80  # nothing was run for it
+
+
 def test_runs_of_another_machine_are_not_mixed_with_these(made, monkeypatch):
     study.main()
     monkeypatch.setattr(study, "machine", lambda: {"cpu": "another"})

@@ -251,6 +251,7 @@ def test_where_the_module_moves_and_the_figure_with_it_the_same_blocks_are_a_reg
     assert held(record, "A", "regressions") == [(100, 10, 20, 20)]
     assert held(record, "B", "regressions") == []
     assert record["one"]["A"]["regressions"][0]["code"] == "another"
+    assert list(sweep.status(record, ["one"]))[-1] == "1 were confirmed with an earlier module."
     book.ran.clear()
     sweep.confirm(record, "one", 1)
     assert book.ran == []
@@ -492,7 +493,9 @@ def test_the_book_shows_the_confirmation_of_the_claim_as_it_is(book, monkeypatch
     failed, line, _ = sweep.status(record, ["one"])
     assert failed == "held in 18 of 20 unseen runs: A (one)"
     assert line.split(maxsplit=1) == ["one", "1 failed in some"]
+    assert not confirmed.confirmation("one", claim).earlier
     book.module = "another"
+    assert confirmed.confirmation("one", claim).earlier
     assert list(sweep.status(record, ["one"]))[-1] == "1 were confirmed with an earlier module."
     book.states(A=("x > 3", "1"))
     assert confirmed.confirmation("one", claim) is None

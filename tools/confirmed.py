@@ -1,5 +1,6 @@
 """How a claim did on seeds that nobody had looked at: what the book shows of the sweep's record."""
 
+from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ class Confirmation(NamedTuple):
         when: the day, as YYYY-MM-DD.
         failed_before: how many confirmations failed that the same sentence had when its condition,
             or the code before it, was another.
+        earlier: whether the module had other code then, also in the last regression test.
 
     Example:
         >>> print(Confirmation(18, 20, [[104, "mnist", "0.61"]], [104], "2026-11-25"))
@@ -38,6 +40,7 @@ class Confirmation(NamedTuple):
     blocks: list[int]
     when: str
     failed_before: int = 0
+    earlier: bool = False
 
     def __str__(self) -> str:
         many = f"{self.failed_before} failed confirmation{'s' * (self.failed_before != 1)}"
@@ -69,6 +72,23 @@ def last_of(entry: dict[str, Any], now: str) -> Confirmation | None:
     return Confirmation(held, runs, failed, blocks, when, before)
 
 
+def earlier(entry: dict[str, Any], now: str, code: str) -> bool:
+    """Whether a confirmed claim was run with other code of the module than this, when it was
+    confirmed, and in its last regression test too."""
+    again = [one for one in entry["regressions"] if one["identity"] == now]
+    return bool((whole(entry, now) + again)[-1]["code"] != code)
+
+
+def restated(
+    entries: dict[str, Any], sentences: Collection[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sentences of a chapter that failed and are none of these, each with what failed."""
+    for sentence, entry in entries.items():
+        for one in entry["confirmations"] if sentence not in sentences else []:
+            if one["failed"]:
+                yield sentence, one
+
+
 @cache
 def recorded(path: Path) -> dict[str, Any]:
     """The whole record, as it was when it was first asked for."""
@@ -88,5 +108,6 @@ def confirmation(chapter: str, claim: Claim) -> Confirmation | None:
     try:
         now, _ = identity.stored(chapter).get(claim.statement, ("", claim))
     except LookupError:  # a chapter of another book, whose code is not here
-        now = entry["identity"]
-    return last_of(entry, now)
+        return last_of(entry, entry["identity"])
+    last = last_of(entry, now)
+    return last and last._replace(earlier=earlier(entry, now, identity.code(chapter)))

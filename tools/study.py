@@ -2,6 +2,7 @@
 
     make study STUDY=compare                       all its seeds, on both sources
     python tools/study.py compare --sources mnist  some of it
+    python tools/study.py status                   which records the code as it is has made
 
 A study has ten seeds to choose by, those of block 0, and ten that nobody looks at before it is
 settled what they are asked: those of block 100 ($NORMTUTORIAL_SEED). A chapter reads the first ten,
@@ -194,12 +195,24 @@ def missing(
                     yield source, setting, seed
 
 
+def status() -> Iterator[str]:
+    """Each study that is recorded, and whether the code has changed since."""
+    for name, study in STUDIES.items():
+        path = chapters.ROOT / "records" / f"{name}.json"
+        if path.exists():
+            now = records.read(path)["code"] == digest(study)
+            yield f"{name:10} made by {'the code as it is' if now else 'earlier code'}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("study", choices=[*STUDIES, "status"])
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--blocks", nargs="+", type=int, default=list(BLOCKS))
     options = parser.parse_args()
+    if options.study == "status":
+        print(*status(), sep="\n")
+        return
     torch.set_num_threads(1)
     path = chapters.ROOT / "records" / f"{options.study}.json"
     with records.alone(path):

@@ -39,7 +39,7 @@ import torch
 import chapters
 import identity
 import records
-from confirmed import RECORD, last_of, size, whole
+from confirmed import RECORD, earlier, last_of, restated, size, whole
 from normtutorial.claims import Claim
 from runs import SOURCES, Made, Run, of_blocks
 
@@ -272,15 +272,12 @@ def status(record: dict[str, Any], names: list[str]) -> Iterator[str]:
                 counts["checked by their record" if seedless(claim) else "not yet confirmed"] += 1
                 continue
             counts["failed in some" if made.failed else "held in every unseen run"] += 1
-            again = [one for one in entry["regressions"] if one["identity"] == now]
-            moved += (whole(entry, now) + again)[-1]["code"] != code
+            moved += earlier(entry, now, code)
             if made.failed or made.failed_before:
                 yield f"{made}: {sentence} ({name})"
-        for sentence, entry in recorded.items():
-            for one in entry["confirmations"] if sentence not in stored else []:
-                if one["failed"]:
-                    how = f"held in {one['held']} of {one['runs']} unseen runs, then restated"
-                    yield f"{how}: {sentence} ({name})"
+        for sentence, one in restated(recorded, stored):
+            how = f"held in {one['held']} of {one['runs']} unseen runs, then restated"
+            yield f"{how}: {sentence} ({name})"
         lines.append(f"{name:20} {_counted(counts)}")
         total = {kind: total[kind] + counts[kind] for kind in KINDS}
     yield from lines

@@ -17,7 +17,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 import folds  # puts the tools on the path
-from confirmed import RECORD, confirmation
+from confirmed import RECORD, Confirmation, confirmation
 from normtutorial.claims import MARK, Claim
 
 SLUG = 60  # characters of an anchor
@@ -32,18 +32,16 @@ class Made(NamedTuple):
     claim: Claim
     anchor: str
     section: str
-    held: int | None  # in how many runs on unseen seeds, None where there was none
-    runs: int
-    told: str = ""  # the same in words, with the failures before
+    unseen: Confirmation | None  # how it did on seeds that nobody had looked at
 
     @property
     def failed(self) -> bool:
-        return self.held is not None and self.held < self.runs
+        return self.unseen is not None and bool(self.unseen.failed)
 
-    def unseen(self) -> str:
-        """How it did on seeds that nobody had looked at."""
-        if self.held is not None:
-            return self.told
+    def told(self) -> str:
+        """How it did on unseen seeds, in words."""
+        if self.unseen is not None:
+            return str(self.unseen)
         return "not yet confirmed on unseen seeds" if self.claim.seeds else ""
 
     def facts(self) -> list[str]:
@@ -51,7 +49,7 @@ class Made(NamedTuple):
         claim = self.claim
         measured = [] if claim.measured is None else [f"measured {claim.measured}"]
         origin = str(claim._replace(measured=None)).removeprefix(MARK + claim.statement)
-        parts = [*measured, *origin.strip(" ()").split("; "), self.unseen()]
+        parts = [*measured, *origin.strip(" ()").split("; "), self.told()]
         exact = ["exact"] if claim.kind == "exact" else []
         return [fact for fact in exact + parts if fact]
 
@@ -158,10 +156,8 @@ def collect(app: Sphinx, doctree: nodes.document) -> None:
     for cell in folds.cells(doctree):
         blocks, section = [], section_title(cell)
         for claim in take_claims(folds.part(cell, "output")):
-            unseen = confirmation(chapter, claim)
-            held, runs = (unseen.held, unseen.runs) if unseen else (None, 0)
             anchor = anchor_of(claim.statement, {made.anchor for made in found})
-            found.append(Made(claim, anchor, section, held, runs, str(unseen or "")))
+            found.append(Made(claim, anchor, section, confirmation(chapter, claim)))
             blocks.append(block(found[-1]))
         if blocks:
             lay_out(cell, blocks)

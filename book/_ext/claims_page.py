@@ -6,6 +6,7 @@ filter by method and kind; without it everything is there.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 
 from claims import Made, made_by
+from confirmed import RECORD, recorded, restated
 from normtutorial.norms import NORMS
 
 KINDS = {
@@ -24,8 +26,7 @@ KINDS = {
     "measured": "measured over seeds",
     "recorded": "read from a record",
 }
-
-
+SOURCES = {"mnist": "MNIST", "synthetic": "the synthetic digits"}
 WORDS = {name: "no" if name == "none" else name for name in NORMS}
 ANY = "(?:" + "|".join(WORDS.values()) + ")"
 LISTED = re.compile(  # "batch norm", "BatchNorm", "batch_norm", "no, weight or layer norm"
@@ -100,8 +101,9 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
     """How many there are, of which kind, and how they did on unseen seeds."""
     kinds = Counter(made.claim.kind for made in everything)
     of_kind = ", ".join(f"{kinds[kind]} {words}" for kind, words in KINDS.items() if kinds[kind])
-    tried = [made for made in everything if made.held is not None]
+    tried = [made for made in everything if made.unseen is not None]
     failed = sum(made.failed for made in tried)
+    exact = sum(made.claim.kind == "exact" for made in tried)
     where = count_of(chapters, "chapter")
     lines = [f"There are {count_of(len(everything))} in {where}: {of_kind}."]
     if tried:
@@ -109,11 +111,27 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
             f"{len(tried)} of them were tried on seeds that nobody had looked at: "
             f"{len(tried) - failed} held in every run, {failed} failed in some."
         )
-    waiting = sum(made.held is None and made.claim.seeds is not None for made in everything)
+    if exact:
+        lines[-1] += f" Exact, so that the seeds made no difference: {exact}."
+    earlier = sum(made.unseen.earlier for made in tried if made.unseen)
+    if earlier:
+        lines.append(
+            f"Tried with an earlier module, of which code that a chapter uses has changed since: "
+            f"{earlier}. When such a change moves a figure that is stored here, the claim is run "
+            "on the same seeds again. That is a regression test, and confirms nothing."
+        )
+    waiting = sum(made.unseen is None and made.claim.seeds is not None for made in everything)
     if waiting:
-        lines.append(f"{waiting} that depend on seeds have not been tried on unseen ones yet.")
+        lines.append(f"Not tried on unseen seeds yet, though they depend on seeds: {waiting}.")
     items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
     return nodes.bullet_list("", *items, classes=["claims-summary"])
+
+
+def failures(failed: list[list[Any]]) -> Iterator[nodes.paragraph]:
+    """The runs in which a claim failed, each with what was measured in it."""
+    for block, source, measured in failed:
+        said = f"failed at block {block} on {SOURCES[source]}: {measured}"
+        yield nodes.paragraph("", said, classes=["claim-facts"])
 
 
 class Listing:
@@ -135,7 +153,20 @@ class Listing:
         facts = nodes.paragraph("", " · ".join([*made.facts(), ""]), classes=["claim-facts"])
         facts += self.link(docname, made.anchor, made.section or "where it is measured")
         name = [] if first else [f"{Path(docname).name}-{made.anchor}"]
-        return nodes.list_item("", statement, facts, classes=["claim", *marks], ids=name)
+        parts = [statement, facts, *(failures(made.unseen.failed) if made.unseen else [])]
+        return nodes.list_item("", *parts, classes=["claim", *marks], ids=name)
+
+    def restated(self, docname: str, made: list[Made]) -> Iterator[nodes.list_item]:
+        """The sentences of a chapter that failed and were restated, with what failed."""
+        chapter = Path(docname).name
+        sentences = [one.claim.statement for one in made]
+        for sentence, one in restated(recorded(RECORD).get(chapter, {}), sentences):
+            said = f"held in {one['held']} of {one['runs']} unseen runs, then restated · "
+            facts = nodes.paragraph("", said, classes=["claim-facts"])
+            facts += self.link(docname, "", title_of(self.env, docname))
+            statement = nodes.paragraph("", sentence, classes=["claim-statement"])
+            parts = [statement, facts, *failures(one["failed"])]
+            yield nodes.list_item("", *parts, classes=["claim", "claim-failed"])
 
     def section(self, name: str, title: nodes.title, rows: list[nodes.Node]) -> nodes.section:
         """A heading and the claims under it; it has its place in the contents of the page."""
@@ -148,16 +179,17 @@ class Listing:
         made, docnames = made_by(self.env), in_order(self.env)
         everything = [(docname, one) for docname in docnames for one in made[docname]]
         parts: list[nodes.Node] = [summary([one for _, one in everything], len(docnames))]
-        failures = [(docname, one) for docname, one in everything if one.failed]
-        if failures:
-            rows = [self.row(docname, one, first=True) for docname, one in failures]
+        rows = [self.row(docname, one, first=True) for docname, one in everything if one.failed]
+        for docname in docnames:
+            rows += self.restated(docname, made[docname])
+        if rows:
             title = nodes.title("", "Failed on unseen seeds")
             parts.append(self.section("failed", title, rows))
         parts.append(nodes.container(classes=["claims-filter"]))
         for docname in docnames:
             title = nodes.title("", "", self.link(docname, "", title_of(self.env, docname)))
-            rows = [self.row(docname, one) for one in made[docname]]
-            parts.append(self.section(Path(docname).name, title, rows))
+            listed = [self.row(docname, one) for one in made[docname]]
+            parts.append(self.section(Path(docname).name, title, listed))
         return parts
 
 

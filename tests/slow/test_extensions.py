@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -46,8 +47,9 @@ PAGES = {
     "index.md": "(ch-first)=\n# First\n\nHere.\n\n```{toctree}\npart/one\npart/two\nback/words\n"
     "back/all\nback/books\nback/names\n```\n\n(run-it)=\n## Run it\n\nSo.\n\n"
     "```{figure} static/dot.svg\n:name: fig-dot\n:alt: A dot.\n\nA *finding*.\n```\n",
-    "back/words.md": "(ch-glossary)=\n# Words\n\n```{glossary}\nrunning mean\n  Followed over "
-    "batches.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n\n"
+    "back/words.md": "(ch-glossary)=\n# Words\n\n```{glossary}\nrunning mean\nmoving mean\n"
+    "  Followed over batches.\n\nvariance\n  A mean square.\n\ntotal variance\n"
+    "  Of all.\n\nbatch\n  Some samples.\n\nscale\n  A factor.\n\n"
     "less\n  Smaller; claims alone have this word.\n```\n",
     "back/all.md": "(ch-claims)=\n# All\n\n```{claims}\n```\n",
     "back/books.md": "# Books\n\n```{bibliography}\n```\n",
@@ -77,7 +79,7 @@ UNSEEN = {
                 {"identity": identity, "held": held, "runs": 20, "failed": failed, **LOOK}
                 for identity, held, failed in (
                     ("new", 20, []),
-                    ("new", new, []),
+                    ("new", new, [[101, "synthetic", "0.9"]] * (20 - new)),
                     ("old", 1, FAILED),
                 )
             ],
@@ -85,6 +87,10 @@ UNSEEN = {
         }
         for claim, new in zip(CLAIMS, (18, 20), strict=True)
     }
+}
+UNSEEN["one"]["Two is three."] = {
+    "identity": "gone",
+    "confirmations": [{"identity": "gone", "held": 19, "runs": 20, "failed": FAILED, **LOOK}],
 }
 
 
@@ -113,7 +119,7 @@ NOTEBOOKS = {
         "(ch-one)=\n# One\n\n*Only a question, of more than sixty characters, which nobody takes "
         "for a description?*\n\nThe running\nmean of batch norm, and of a batch, is what is read "
         "in lists. A batch, once more, and its scale, says {cite:t}`a`.",
-        "## Measured\n\nA batch.",
+        "## Measured\n\nA batch, and a moving mean: the total variance.",
         "```{guess} How many?\n:claim: Two is\n:number: 2\n:from: 0\n:to: 1\n:step: 0.1\n```\n\n"
         "```{guess} Which?\n:claim: Two is\n\n- below 0.5\n- 0.5 to 1: many\n- above 1\n\nSo.\n```",
         (f"y = f(x)\n{CHECK}", "no claim\n" + "\n".join(map(str, CLAIMS)) + "\n"),
@@ -236,14 +242,21 @@ def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
     assert "There are 4 claims in 2 chapters: 2 exact, " in plain(text)
     assert "1 measured over seeds, 1 read from a record." in plain(text)
     assert "2 of them were tried on seeds that nobody had looked at: 1 held" in plain(text)
-    assert len(blocks(text)) == 5  # the one that failed stands first, too
+    assert len(blocks(text)) == 6  # the one that failed stands first, too, and one that is gone
     failed = (
         "Two is less than three, as batch norm has it. | measured 0.667 to 0.7 · seeds 0 to 2 · "
         "held in 18 of 20 unseen runs, after 1 failed confirmation · Measured"
     )
-    assert blocks(text)[:2] == [failed, failed]
+    gone = "Two is three. | held in 19 of 20 unseen runs, then restated · One"
+    assert blocks(text)[:3] == [failed, gone, failed]
+    shown = re.findall(r'<p class="claim-facts">(failed at .*?)</p>', text)
+    assert shown == [
+        *["failed at block 101 on the synthetic digits: 0.9"] * 2,
+        "failed at block 103 on MNIST: 0.7",
+        *["failed at block 101 on the synthetic digits: 0.9"] * 2,
+    ]
     rows = re.findall(r'<li class="claim ([^"]*)"( id="[^"]*")?', text)
-    assert [marks for marks, _ in rows[1:]] == [
+    assert [marks for marks, _ in rows[2:]] == [
         "kind-measured method-batch claim-failed", "kind-recorded", "kind-exact", "kind-exact",
     ]  # fmt: skip
     names = re.findall(r'id="(one-claim-two[^"]*)"', text)
@@ -332,11 +345,12 @@ def test_what_leads_to_no_claim_and_what_was_not_measured_stops_the_build(tmp_pa
         guess(":claim: Nobody", *slider),
         guess(":claim: Three", *slider),
         guess(":claim: Two", *slider),
+        guess(":claim: Two", ":from: 0.7", ":to: 1", ":step: 0.1"),
         guess(":claim: Two", "", "- below 0.5", "- above 0.9"),
         guess(":claim: Two", "", "- few", "- many"),
         guess(":claim: Two"),
         guess(*slider),
-        "```{takeaways}\n- Of nothing.\n```",
+        "```{takeaways}\n- {claim}`Some <Two>`.\n- Of nothing.\n```",
         (CHECK, "\n".join(map(str, CLAIMS))),
     )
     said = built(tmp_path / "book", tmp_path / "site", {"index.ipynb": page})
@@ -351,19 +365,42 @@ def test_what_leads_to_no_claim_and_what_was_not_measured_stops_the_build(tmp_pa
         "guess wants a list of choices, or else",
         "guess wants :claim:",
         "takeaways wants a list with a link to a claim in each item",
+        "got 'Of nothing.'",
     ):
         assert text in said
+    assert said.count("is off the slider") == 2  # above it, and below
 
 
 def test_a_word_of_the_glossary_leads_there_at_its_first_use_alone(site):
     text = article(site, "part/one.html")
     found = re.findall(r'<a class="glossary-word[^>]*>.*?</a>', text)
-    assert [plain(link) for link in found] == ["running mean", "batch"]  # scale is an everyday word
+    assert [plain(link) for link in found] == ["running mean", "batch", "total variance"]
+    # scale is an everyday word, and moving mean another spelling of what is linked already
     assert 'href="../back/words.html#term-batch"' in found[1]
     assert 'title="Some samples."' in found[1]
     assert f"of batch norm, and of a {found[1]}, is what" in text
     assert "glossary-word" not in article(site, "part/two.html")  # linked by hand
     assert "glossary-word" not in article(site, "back/all.html")
+
+
+def test_a_question_of_the_lab_is_led_to_by_its_title_and_one_that_is_none_is_refused(monkeypatch):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from lab import SCRIPTS, PresetRole, presets
+
+    titles = presets()
+    assert len(titles) == (SCRIPTS / "presets.js").read_text("utf-8").count("\n      ask: ") > 5
+    builder = SimpleNamespace(get_relative_uri=lambda *_: "lab.html")
+    env = SimpleNamespace(app=SimpleNamespace(builder=builder), docname="book/one")
+    role = PresetRole()
+    settings = SimpleNamespace(env=env)
+    reporter = SimpleNamespace(error=lambda text, line: text)
+    role.inliner = SimpleNamespace(document=SimpleNamespace(settings=settings), reporter=reporter)
+    role.lineno, role.text = 1, "signals"
+    (link,), said = role.run()
+    assert (link["refuri"], link.astext()) == ("lab.html#lab?preset=signals", titles["signals"])
+    role.text = "signal"
+    assert role.run() == ([], [f"preset knows {', '.join(titles)}, and no 'signal'"]) and not said
 
 
 def test_a_page_brings_its_own_mathjax_if_it_has_formulas_and_no_script_of_icons(site):
@@ -500,3 +537,33 @@ def test_in_the_index_of_sources_a_list_inside_a_list_belongs_to_an_item_of_it(m
     assert INNER_LIST.sub(r"<ul>\1</ul></li>", page) == (
         "<ul><li>a</li>\n<li>b<ul><li>b.c</li>\n</ul></li><li>d</li>\n</ul>"
     )
+
+
+def test_on_top_of_the_list_is_how_many_were_tried_and_what_that_does_not_say(monkeypatch):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from claims import Made
+    from claims_page import summary
+    from confirmed import Confirmation
+
+    held = Confirmation(20, 20, [], [], "")
+    failed = held._replace(held=19, failed=FAILED)
+    seeds = (0, 1)
+    everything = [
+        Made(Claim("A.", None, seeds), "", "", held._replace(earlier=True)),
+        Made(Claim("B.", None, seeds), "", "", failed),
+        Made(Claim("C."), "", "", held),
+        Made(Claim("D.", None, seeds), "", "", None),
+        Made(Claim("E.", None, None, "mutants"), "", "", None),
+        Made(Claim("F."), "", "", None),
+    ]
+    lines = [item.astext() for item in summary(everything, 2).children]
+    assert lines[:2] == [
+        "There are 6 claims in 2 chapters: 2 exact, which no seed could change, 3 measured over "
+        "seeds, 1 read from a record.",
+        "3 of them were tried on seeds that nobody had looked at: 2 held in every run, 1 failed in "
+        "some. Exact, so that the seeds made no difference: 1.",
+    ]
+    assert lines[2].startswith("Tried with an earlier module, of which code that a chapter uses")
+    assert " has changed since: 1. When" in lines[2]
+    assert lines[3:] == ["Not tried on unseen seeds yet, though they depend on seeds: 1."]
