@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import pytest
@@ -392,9 +393,9 @@ def test_a_question_of_the_lab_is_led_to_by_its_title_and_one_that_is_none_is_re
     assert len(titles) == (SCRIPTS / "presets.js").read_text("utf-8").count("\n      ask: ") > 5
     builder = SimpleNamespace(get_relative_uri=lambda *_: "lab.html")
     env = SimpleNamespace(app=SimpleNamespace(builder=builder), docname="book/one")
-    role = PresetRole()
     settings = SimpleNamespace(env=env)
     reporter = SimpleNamespace(error=lambda text, line: text)
+    role: Any = PresetRole()
     role.inliner = SimpleNamespace(document=SimpleNamespace(settings=settings), reporter=reporter)
     role.lineno, role.text = 1, "signals"
     (link,), said = role.run()
