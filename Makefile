@@ -27,7 +27,7 @@ book: venv  ## build the book from its stored outputs
 	@$(BIN)/python tools/check_html.py _build/html
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
-quick: venv  ## the unit tests without the slow ones, a quarter of a minute; stops at the first failure
+quick: venv  ## the unit tests without the slow ones, a minute; stops at the first failure
 	@$(BIN)/python -m pytest tests normtutorial --ignore tests/slow --ignore tests/web -x -q \
 	    -p no:nbval -p no:hypothesispytest -p no:xdist -p no:logging
 
@@ -66,7 +66,7 @@ bench: venv  ## measure the speed of training, as ratios; writes benchmarks/resu
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/bench.py
 	@env -u OMP_NUM_THREADS $(BIN)/python benchmarks/layers.py
 
-mutants: venv  ## break the module on purpose, one place at a time: the unit tests must notice; an hour
+mutants: venv  ## break the module on purpose, one place at a time: the unit tests must notice; hours
 	@$(BIN)/python tools/mutate.py --jobs $(JOBS)
 
 choose: venv  ## the claims at five blocks of seeds, to settle thresholds; CHAPTER=batch_norm for one
@@ -92,7 +92,7 @@ lock:  ## write requirements.lock.txt anew, as far as requirements.txt asks for 
 	@git diff --stat requirements.lock.txt
 
 clean:  ## remove what was built and cached, but not .venv
-	@rm -rf _build build .coverage .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
+	@rm -rf _build build .coverage .hypothesis .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
 	@find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 .PHONY: help venv book quick test web-test pdf preview lint rules refresh bench mutants choose confirm study audit lab lock clean

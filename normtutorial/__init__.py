@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # below, they are imported when they are asked for
     from .processes import run_processes
     from .training import History, evaluate, fit
 
-__version__ = "1.0.0.dev0"
+__version__ = "1.0.0"
 
 __all__ = [
     "MLP",

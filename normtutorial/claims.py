@@ -34,6 +34,12 @@ class Claim(NamedTuple):
 
     Where a chapter is run as a test, ``tests/sanitize.cfg`` takes the bracket out of the line.
 
+    Args:
+        statement: the sentence.
+        measured: the figures behind it, as text. Default: none.
+        seeds: over which it was measured. Default: it is exact.
+        record: the name of the record that it reads. Default: it was measured just now.
+
     Example:
         >>> line = str(Claim("Two is less than three.", "0.667", (0, 1, 2), "compare"))
         >>> line
@@ -177,7 +183,10 @@ def below(a: object, b: object) -> Comparison:
 
 
 def above(a: object, b: object) -> Comparison:
-    """Whether ``a > b``, for each of their elements; otherwise as :func:`below`.
+    """Whether ``a > b``, for each of their elements, with the margin.
+
+    Args:
+        a, b: as for :func:`below`, and so is what is returned and raised.
 
     Example:
         >>> above([8.0, 3.0], 2)

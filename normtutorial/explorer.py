@@ -24,7 +24,41 @@ BINS = 32  # of the pooled histogram
 FRAMES = 14  # recorded passes that can be chosen
 
 
-class Explorer:
+class Recording:
+    """Numbers that a chapter has recorded, for a demonstration of its page.
+
+    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
+
+    Args:
+        demo: the name of the demonstration, by which the book's scripts know it.
+        data: what it draws, ready for JSON, without a number that is not finite.
+        origin: one sentence that says where the numbers come from. It is shown below the picture.
+
+    Example:
+        >>> Recording("line", {"accuracy": [0.9, 0.5]}, origin="Two networks.").data
+        {'origin': 'Two networks.', 'accuracy': [0.9, 0.5]}
+    """
+
+    def __init__(self, demo: str, data: Mapping[str, Any], *, origin: str) -> None:
+        self.demo = demo
+        self.data: dict[str, Any] = {"origin": origin, **data}
+
+    def __repr__(self) -> str:
+        return f"Recording({self.demo})"
+
+    def _repr_html_(self) -> str:
+        """What a script of the page finds and fills, and what stands there without one."""
+        text = json.dumps(self.data, separators=(",", ":"), allow_nan=False)
+        text = text.replace("<", "\\u003c")
+        return (
+            f'<div class="demo" data-demo="{self.demo}">'
+            f'<script type="application/json">{text}</script>'
+            "<p>In the built book this is a picture to drag through. "
+            "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
+        )
+
+
+class Explorer(Recording):
     """Distributions over training, per unit and pooled, for a page of the book.
 
     A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
@@ -64,20 +98,17 @@ class Explorer:
             )
         (passes,) = seen
         chosen = evenly(len(passes), FRAMES)
-        self.data: dict[str, Any] = {
-            "origin": origin,
+        data = {
             "frames": [passes[i] for i in chosen],
             "runs": {norm: _run(*run, chosen) for norm, run in runs.items()},
         }
+        super().__init__("explorer", data, origin=origin)
 
     def __repr__(self) -> str:
         return f"Explorer({', '.join(self.data['runs'])})"
 
-    def _repr_html_(self) -> str:
-        return _html("explorer", self.data)
 
-
-class Curves:
+class Curves(Recording):
     """Curves of several runs that differ in one setting: a slider for it, one for the time.
 
     Each quantity has a panel with a logarithmic axis and a curve for every run; the chosen run and
@@ -123,8 +154,7 @@ class Curves:
                 )
         if not rows:
             raise ValueError("Curves expects at least one panel; got none.")
-        self.data: dict[str, Any] = {
-            "origin": origin,
+        data = {
             "setting": setting,
             "values": list(values),
             "time": time,
@@ -134,49 +164,10 @@ class Curves:
                 for name, panel in rows.items()
             ],
         }
+        super().__init__("curves", data, origin=origin)
 
     def __repr__(self) -> str:
         return f"Curves({', '.join(panel['name'] for panel in self.data['panels'])})"
-
-    def _repr_html_(self) -> str:
-        return _html("curves", self.data)
-
-
-class Recording:
-    """Numbers that a chapter has recorded, for a demonstration of its page.
-
-    A notebook shows it as HTML. Without the script of the book, the page shows a sentence.
-
-    Args:
-        demo: the name of the demonstration, by which the book's scripts know it.
-        data: what it draws, ready for JSON, without a number that is not finite.
-        origin: one sentence that says where the numbers come from. It is shown below the picture.
-
-    Example:
-        >>> Recording("line", {"accuracy": [0.9, 0.5]}, origin="Two networks.").data
-        {'origin': 'Two networks.', 'accuracy': [0.9, 0.5]}
-    """
-
-    def __init__(self, demo: str, data: Mapping[str, Any], *, origin: str) -> None:
-        self.demo = demo
-        self.data: dict[str, Any] = {"origin": origin, **data}
-
-    def __repr__(self) -> str:
-        return f"Recording({self.demo})"
-
-    def _repr_html_(self) -> str:
-        return _html(self.demo, self.data)
-
-
-def _html(demo: str, data: Mapping[str, Any]) -> str:
-    """What a script of the page finds and fills, and what stands there without one."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return (
-        f'<div class="demo" data-demo="{demo}">'
-        f'<script type="application/json">{text}</script>'
-        "<p>In the built book this is a picture to drag through. "
-        "It needs JavaScript; the figures of this chapter show the same numbers.</p></div>"
-    )
 
 
 def _run(

@@ -645,7 +645,7 @@ def weight_norm_backward(
     ``v``.
 
     Args:
-        grad_weight: gradient with respect to the weight.
+        grad_weight: gradient with respect to the weight, of the shape of ``v``.
         v, g, dim: as in :func:`weight_norm`.
 
     Returns:

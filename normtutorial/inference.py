@@ -147,6 +147,12 @@ def holm(p: Sequence[float]) -> list[float]:
 
     The chance that any of those which stay below 0.05 is an accident is below 0.05, in all.
 
+    Args:
+        p: one of each comparison.
+
+    Returns:
+        The corrected ones, in the same order, none above 1.
+
     Raises:
         ValueError: if one is no number from 0 to 1.
 

@@ -169,6 +169,10 @@ class GroupNorm(_Checked, nn.GroupNorm):
         ValueError: groups that do not divide, wrong number of channels, integer input, or a single
             value to normalize.
 
+    With as many groups as channels, and maps of a single position, each mean is that of one number:
+    the output is ``bias``, whatever comes in. That raises an error for a batch of one alone, as
+    torch's does; :func:`~normtutorial.checkup` finds it, as ``degenerate-set``.
+
     Example:
         >>> GroupNorm(2, 4, eps=0.0)(torch.tensor([[1.0, 3.0, 10.0, 50.0]])).tolist()
         [[-1.0, 1.0, -1.0, 1.0]]
@@ -315,6 +319,7 @@ class DyT(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Set ``alpha`` to where it starts, scales to 1 and shifts to 0."""
         nn.init.constant_(self.alpha, self.initial_alpha)
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)

@@ -280,6 +280,12 @@ def data_dependent_init_(model: nn.Module, x: Tensor) -> nn.Module:
         ValueError: no such layer, no bias, a unit that gives one value for all of ``x``, or a layer
             that is called never, several times, or with the parameters of another one.
 
+    Example:
+        >>> x = torch.randn(50, 3)
+        >>> std, mean = torch.std_mean(data_dependent_init_(WeightNormLinear(3, 2), x)(x), 0)
+        >>> bool((mean.abs() < 1e-5).all()), round(std[0].item(), 2)  # n - 1 below, so not 1
+        (True, 1.01)
+
     References:
         Salimans and Kingma 2016, section 3, equations 5 and 6.
     """

@@ -43,7 +43,14 @@ _GUIDE: dict[str, Any] = {"color": "#777777", "lw": 1, "ls": "--", "zorder": 1}
 
 
 def use_style() -> None:
-    """Set the look of all figures that follow: legible on a phone, on a light and a dark page."""
+    """Set the look of all figures that follow: legible on a phone, on a light and a dark page.
+
+    Example:
+        >>> with plt.rc_context():  # and as it was afterwards
+        ...     use_style()
+        ...     plt.rcParams["axes.prop_cycle"].by_key()["color"][0]
+        '#222222'
+    """
     cycle = plt.cycler(color=[norm.color for norm in (*NORMS.values(), ORIGINAL)])
     plt.rcParams.update(
         {
@@ -80,6 +87,12 @@ def color(norm: str) -> str:
     of four neutral colors, always the same one. Two labels of a figure that happen to share it can
     be told apart by the names of these colors: slate, brown, mauve and olive.
 
+    Args:
+        norm: its name, or another label.
+
+    Returns:
+        As matplotlib takes it.
+
     Example:
         >>> color("batch"), color("slate")
         ('#0072B2', '#4A5A6A')
@@ -88,7 +101,10 @@ def color(norm: str) -> str:
 
 
 def marker(norm: str) -> str:
-    """The marker of a normalization; see :func:`color`.
+    """The marker of a normalization.
+
+    Args:
+        norm: as for :func:`color`.
 
     Example:
         >>> marker("batch")
@@ -98,7 +114,10 @@ def marker(norm: str) -> str:
 
 
 def linestyle(norm: str) -> Any:
-    """The line style of a normalization; see :func:`color`.
+    """The line style of a normalization.
+
+    Args:
+        norm: as for :func:`color`.
 
     Example:
         >>> linestyle("batch")
@@ -120,8 +139,17 @@ def curves(
         label: for the legend; None is the label of the normalization.
         norm: sets color, marker and line style, as in :func:`color`; None looks at ``label``.
 
+    Returns:
+        ``ax``.
+
     Raises:
         ValueError: if the runs are not as long as ``x``.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = curves(Figure().subplots(), [1, 2], [[3, 8], [5, 6], [4, 9]], norm="batch")
+        >>> ax.lines[0].get_label(), ax.lines[0].get_ydata()  # the medians
+        ('batch norm', array([4., 8.]))
     """
     x, runs = _tensor(x), _as_runs("curves", x, runs)
     look = _look(norm or label or "")
@@ -132,9 +160,23 @@ def curves(
 
 
 def dots(ax: Axes, x: Any, runs: Any, *, label: str | None = None, norm: str | None = None) -> Axes:
-    """One dot for each run, and a line through the medians. Takes what :func:`curves` takes.
+    """One dot for each run, and a line through the medians.
 
-    ``x`` may also be a list of names. A single point of ``x`` gets a short bar as its median.
+    Args:
+        ax, runs, label, norm: as for :func:`curves`.
+        x: as there, or a list of names. A single point gets a short bar as its median.
+
+    Returns:
+        ``ax``.
+
+    Raises:
+        ValueError: if the runs are not as long as ``x``.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> ax = dots(Figure().subplots(), ["first", "last"], [[3, 8], [5, 6]], norm="layer")
+        >>> len(ax.lines), ax.lines[-1].get_ydata()  # two runs and their medians
+        (3, array([4., 7.]))
     """
     runs = _as_runs("dots", x, runs)
     x = list(x) if _are_names(x) else _tensor(x).tolist()
@@ -157,6 +199,17 @@ def histogram_over_time(ax: Axes, record: ActivationRecord) -> Axes:
     Args:
         ax: to draw on.
         record: of an :class:`~normtutorial.ActivationProbe`.
+
+    Returns:
+        ``ax``.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from normtutorial import MLP, ActivationProbe
+        >>> with ActivationProbe(MLP((4, 8, 3)), ["act1"], every=1) as probe:
+        ...     _ = probe.model(torch.randn(16, 4))
+        >>> histogram_over_time(Figure().subplots(), probe.records["act1"]).get_ylabel()
+        'activation'
     """
     counts = record.histogram.double()
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -184,8 +237,20 @@ def percentile_band(
         unit: which one; None is all of the layer together.
         norm: sets the color.
 
+    Returns:
+        ``ax``.
+
     Raises:
         ValueError: a unit that the layer does not have.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from normtutorial import MLP, ActivationProbe
+        >>> with ActivationProbe(MLP((4, 8, 3)), ["act1"], every=1) as probe:
+        ...     _ = probe.model(torch.randn(16, 4))
+        >>> ax = percentile_band(Figure().subplots(), probe.records["act1"], unit=7)
+        >>> len(ax.collections)  # the two bands
+        2
     """
     percentiles, hue = record.pooled_percentiles, color(norm or "batch")
     if unit is not None:
@@ -206,7 +271,20 @@ def dead_units(ax: Axes, records: Mapping[str, ActivationRecord]) -> Axes:
 
     Args:
         ax: to draw on.
-        records: by name, in the order of their depth: the darker, the deeper.
+        records: of an :class:`~normtutorial.ActivationProbe`, by name, in the order of their depth:
+            the darker, the deeper.
+
+    Returns:
+        ``ax``.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> from normtutorial import MLP, ActivationProbe
+        >>> with ActivationProbe(MLP((4, 8, 8, 3)), ["act1", "act2"], every=1) as probe:
+        ...     _ = probe.model(torch.zeros(16, 4))
+        >>> ax = dead_units(Figure().subplots(), probe.records)
+        >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
+        [('act1', [1.0]), ('act2', [1.0])]
     """
     for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):
         ax.plot(
@@ -241,8 +319,16 @@ def unit_histograms(
         range: lower and upper end; None holds 99 % of the values.
         norm: sets the color.
 
+    Returns:
+        ``ax``.
+
     Raises:
         ValueError: no unit, or one that is not there.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> len(unit_histograms(Figure().subplots(), torch.randn(100, 12), units=[0, 5]).lines)
+        2
     """
     x = _tensor(x).transpose(0, 1).flatten(1)  # (U, samples)
     chosen = evenly(len(x), units) if isinstance(units, int) else list(units)
@@ -269,6 +355,16 @@ def gradient_ratios(ax: Axes, records: Mapping[str, GradientRecord]) -> Axes:
         ax: to draw on.
         records: of a :class:`~normtutorial.GradientProbe`, by name, in the order of their depth:
             the darker, the deeper.
+
+    Returns:
+        ``ax``.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> one = torch.ones(1)
+        >>> record = GradientRecord(passes=one, grad_norm=one, param_norm=one, update_norm=one / 8)
+        >>> gradient_ratios(Figure().subplots(), {"linear1": record}).lines[1].get_ydata().item()
+        0.125
     """
     ax.axhline(1e-3, **_GUIDE)
     for (name, record), style in zip(records.items(), _by_depth(len(records)), strict=True):

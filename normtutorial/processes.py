@@ -36,6 +36,12 @@ def all_sum(x: Tensor, process_group: Any = None, who: str = "all_sum") -> Tenso
 
     Raises:
         RuntimeError: the others did not answer.
+
+    Example:
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> all_sum(torch.tensor([1.0, 2.0]))  # of one process
+        tensor([1., 2.])
+        >>> dist.destroy_process_group()
     """
     return _AllSum.apply(x, process_group, who)
 
@@ -73,6 +79,16 @@ class SplitBatches(nn.Module):
 
     Args:
         model: images to outputs, a row for each. Its parameters are made those of process 0.
+
+    Shape:
+        - Input :math:`(N, *)`, output :math:`(N, *)`, the same in all processes.
+
+    Example:
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> model, x = nn.Linear(3, 2), torch.randn(5, 3)
+        >>> torch.equal(SplitBatches(model)(x), model(x))  # a share that is the whole
+        True
+        >>> dist.destroy_process_group()
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -16,10 +16,13 @@ __all__ = ["machine", "seed_list", "threads", "uncompiled"]
 
 
 def seed_list(n: int = 3) -> list[int]:
-    """``n`` seeds, all of them shifted by ``$NORMTUTORIAL_SEED``.
+    """The seeds of a study, all of them shifted by ``$NORMTUTORIAL_SEED``, a thousand for each 1.
+
+    Args:
+        n: how many.
 
     Raises:
-        ValueError: if the variable is set to anything but a whole number from 0.
+        ValueError: if ``n`` or the variable is anything but a whole number from 0.
 
     Example:
         >>> os.environ["NORMTUTORIAL_SEED"] = "2"
@@ -38,7 +41,13 @@ def seed_list(n: int = 3) -> list[int]:
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Let torch use ``n`` threads for a while. Small networks are fastest with one.
+    """Let torch use so many threads for a while. Small networks are fastest with one.
+
+    Args:
+        n: of the CPU, at least one.
+
+    Raises:
+        ValueError: if it is no such number.
 
     Example:
         >>> with threads(1):
@@ -68,7 +77,7 @@ def uncompiled() -> Iterator[None]:
 
     Example:
         >>> with uncompiled():
-        ...     torch.compile(lambda x: x + 1)(torch.zeros(2))
+        ...     torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(2))
         tensor([1., 1.])
     """
     global _users

@@ -141,6 +141,7 @@ def test_the_table_of_the_gpu_is_what_was_measured():
             assert cell.split(", ") == [of[way] for way in ("torch", "triton", "compiled")]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:Warning")  # of older torch, when it compiles
 def test_on_a_gpu_every_way_of_a_case_is_measured_or_said_to_fail(monkeypatch):
     def milliseconds(run, calls, ahead=0.0):
         if calls == 0:

@@ -27,6 +27,7 @@ def test_what_is_used_is_followed_to_where_it_is_defined(tmp_path, monkeypatch):
 
     assert used("import torch\nimport normal") == set()
     assert used("from normtutorial import f") == {"a.py", "b.py"}
+    assert used("from normtutorial import __version__") == set()
     assert used("def later():\n    from normtutorial import c") == {"c.py", "deep/d.py", "b.py"}
     assert used("from normtutorial.deep import g") == {"deep/d.py", "b.py"}
     assert used("import normtutorial.b as x") == {"b.py"}

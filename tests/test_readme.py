@@ -1,12 +1,14 @@
 """What README says in numbers is what the chapters have stored, and what the records say."""
 
 import json
+import pkgutil
 import re
 
 import pytest
 
 import chapters
 import identity
+import normtutorial
 import preview
 from confirmed import Confirmation, confirmation
 from normtutorial.claims import Claim
@@ -18,6 +20,12 @@ MAKEFILE = (chapters.ROOT / "Makefile").read_text("utf-8")
 ONE_LINE = " ".join(README.split())
 ROWS = re.findall(r"^\| \[[^]]+\]\((book/\S+\.ipynb)\) \| (.+?) \|$", README, re.MULTILINE)
 NUMBER = re.compile(r"\d+(?: \d{3})*(?:\.\d+)?")
+
+
+def shown_as_code(text: str) -> list[str]:
+    """What stands in backticks, in a line or as lines."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return blocks + re.findall(r"`([^`\n]+)`", text)
 
 
 def numbers(text: str | None) -> list[str]:
@@ -140,11 +148,20 @@ def test_a_claim_that_failed_is_counted():
 
 
 def test_every_target_and_every_file_that_it_names_is_there():
-    targets = set(re.findall(r"[`$] ?make ([a-z-]+)", README))
-    assert {"book", "test"} < targets
-    assert targets <= set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    code = "\n".join(shown_as_code(README))
+    targets = set(re.findall(r"\bmake ([a-z-]+)", code))
+    assert {"book", "test", "help"} < targets
+    assert targets <= set(re.findall(r"^([a-z-]+):.*?## ", MAKEFILE, re.MULTILINE))
+    for variable in re.findall(r"\b([A-Z]+)=", code):
+        assert re.search(rf"^{variable} \?=", MAKEFILE, re.MULTILINE), variable
     for name in re.findall(r"\]\(((?!http)[^)]+)\)", README):
         assert (chapters.ROOT / name).exists(), name
+
+
+def test_each_file_of_the_module_has_a_word():
+    (row,) = re.findall(r"^\| `normtutorial/` \| (.+) \|$", README, re.MULTILINE)
+    there = {module.name for module in pkgutil.iter_modules(normtutorial.__path__)}
+    assert there - {"__main__"} <= set(re.findall(r"`(\w+)`", row))
 
 
 def test_the_rows_that_it_names_are_measured_and_within_five_percent_of_torch():

@@ -46,3 +46,11 @@ def test_what_is_no_json_is_refused_and_the_file_kept(tmp_path):
 @pytest.mark.parametrize("path", sorted(chapters.ROOT.glob("records/*.json")), ids=lambda p: p.stem)
 def test_every_record_is_laid_out_so(path):
     assert path.read_text("utf-8") == f"{records.layout(records.read(path))}\n"
+
+
+@pytest.mark.parametrize("path", sorted(chapters.ROOT.glob("records/*.json")), ids=lambda p: p.stem)
+def test_internals_says_how_each_record_is_made(path):
+    page = (chapters.ROOT / "book" / "reference" / "internals.md").read_text("utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `records/{path.name}`")]
+    command = records.read(path).get("command", "")
+    assert f"`{command}`" in row or not command.startswith("make ")

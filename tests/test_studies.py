@@ -348,8 +348,12 @@ def test_with_skips_a_network_starts_with_the_same_weights():
 
 def test_a_deep_network_is_the_one_that_its_name_says():
     assert len(DEEP) == 16
+    starts = {"default": ("none", None), "He": ("none", "kaiming")}
+    starts |= {norm: (norm, "kaiming") for norm in ("batch", "layer")}
     for name, setting in DEEP.items():
+        assert (setting.norm, setting.std) == starts[name.split(",")[0]]
         assert f"{setting.depth} layers" in name and ("skips" in name) == setting.skips
+        assert setting.lr in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3), "of a coarse grid"
 
 
 def test_a_deep_network_is_trained_at_its_rate_from_its_seed():

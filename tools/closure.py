@@ -83,7 +83,10 @@ def _behind(module: list[str], name: str = "*") -> Iterator[Path]:
 
 
 def _handed_on(init: Path, package: list[str], name: str) -> Iterator[Path]:
-    """The files that define a name which stands in a package's own file."""
+    """The files that define a name which stands in a package's own file; its version is a name
+    that decides nothing."""
+    if name == "__version__":
+        return
     code = init.read_text("utf-8")
     imports = [node for node in ast.walk(parsed(code)) if isinstance(node, ast.ImportFrom)]
     handed = [

@@ -39,10 +39,11 @@ from mutants import MISTAKES, PACKAGE, Mutant, digest, every_small_change, files
 RECORD = ROOT / "records" / "mutants.json"
 KNOWN = [*MISTAKES, *files()]  # a mistake takes the place of what is in any of these
 OTHER = {  # they ask the repository, the book or the tools, or start programs that take long
-    "architecture", "benchmarks", "cli_process", "closure", "extensions", "identity",
-    "inference_coverage", "lab", "mistakes", "mutate", "notebook_bar", "notebooks",
-    "quick_benchmarks", "refresh", "study", "supply_chain", "sweep", "sweep_of_the_book",
-    "torchvision", "wheel",
+    "api", "architecture", "benchmarks", "bibliography", "changelog", "cli_process", "closure",
+    "extensions", "identity", "inference_coverage", "lab", "lab_data", "mistakes", "mutate",
+    "notebook_bar", "notebooks", "page_rules", "pdf", "quick_benchmarks", "reader_extensions",
+    "readme", "refresh", "study", "supply_chain", "sweep", "sweep_of_the_book", "teaching",
+    "teaching_pages", "torchvision", "transformers_table", "wheel",
 }  # fmt: skip
 COMPILED = {
     "functional.py", "kernels/__init__.py", "kernels/eager.py", "layers.py", "parametrizations.py",
@@ -207,7 +208,7 @@ def copy_to(folder: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "web", "*.ipynb")
     for name in "normtutorial", "tests", "tools", "benchmarks":
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in "conftest.py", "pyproject.toml", "_toc.yml":
+    for name in "conftest.py", "pyproject.toml", "README.md", "_toc.yml":
         shutil.copy(ROOT / name, folder)
     (folder / "home").mkdir()
 

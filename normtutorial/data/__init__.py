@@ -19,6 +19,7 @@ from .mnist import locate
 __all__ = ["SOURCES", "DataError", "ImageData", "cache_dir", "digits", "locate"]
 
 SOURCES = ("auto", "mnist", "synthetic")
+"""What :func:`~normtutorial.digits` takes as ``source``."""
 
 
 def digits(

@@ -39,6 +39,11 @@ def locate(root: str | os.PathLike[str] | None = None) -> Path | None:
     Raises:
         DataError: if a folder that was named holds no files; if a file is missing, damaged or
             unreadable.
+
+    Example:
+        >>> locate("no/such/folder")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        normtutorial.data.files.DataError: digits expects four archives in no/such/folder/MNIST...
     """
     raw = find(root)
     if raw is not None:

@@ -66,8 +66,9 @@ def checkup(
 
     Args:
         model: any module, with norms of torch, of ours, or of your own.
-        batches: a list, or any iterable such as a ``DataLoader``, of x or (x, target). The model is
-            called as ``model(x)``, with a tuple as ``model(*x)``, with a dict as ``model(**x)``.
+        batches: a list, or any iterable such as a ``DataLoader``, of x or (x, target), shapes
+            (N, ...). The model is called as ``model(x)``, with a tuple as ``model(*x)``, with a
+            dict as ``model(**x)``.
         loss: of output and target. None is cross entropy for indices of classes and the mean
             squared error for floats; of an output that is a dict or an object, its ``logits``.
         step: your training step, for a batch. It is run at most twice.

@@ -58,6 +58,16 @@ class Finding:
         repair: None, or what was tried on a copy, with the number that it changed:
             ``{"what": ..., "before": ..., "after": ...}``.
         chapter: the label of the chapter that shows it.
+
+    Example:
+        >>> numbers = {"batch": 2}
+        >>> finding = Finding("batch-leak", "note", "norm1", "It leaks.", numbers, "Use eval mode.")
+        >>> print(finding)
+        note  batch-leak  norm1
+              It leaks.
+              What to do: Use eval mode.
+        >>> finding.chapter
+        'ch-batch-norm'
     """
 
     name: str
@@ -97,12 +107,20 @@ class Report(Mapping[str, list[Finding]]):
 
     A mapping, too: the findings by name.
 
+    Args:
+        findings: in the order in which they are shown, faults before notes.
+        errors: what could not be looked at, in sentences.
+        about: what was looked at.
+
     Attributes:
         faults: what is proven.
         notes: what is only odd.
         errors: a sentence for each pass that could not be made, such as when the model raised, and
             for each check that came to no end.
         about: what was looked at: the model, norms, batches, samples and seconds.
+
+    Raises:
+        KeyError: of ``report[name]``, where nothing of that name was found.
 
     Example:
         >>> report = Report([], [], {"model": "Linear", "norms": 0, "batches": 1, "samples": 2})

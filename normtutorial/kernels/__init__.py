@@ -67,6 +67,10 @@ def normalize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`normtutorial.functional.normalize`, by what is fastest for these arguments.
 
+    Args:
+        x, weight, bias, dims, eps, centered, group: as there; so are shapes, what is returned, and
+            what is raised.
+
     Example:
         >>> x, ones = torch.randn(2, 3), torch.ones(3)
         >>> y, mean, var = normalize(x, ones, None, (1,), 1e-5)

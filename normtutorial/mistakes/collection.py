@@ -97,6 +97,14 @@ def mistake(*seams: Any, step: str | None = None) -> Callable[[Any], Any]:
     Args:
         seams: the public functions or classes.
         step: the step that it replaces in those that are written in steps.
+
+    Example:
+        >>> from normtutorial.functional import moments
+        >>> @mistake(moments)
+        ... def without_variance(x, dims, *, correction=0):
+        ...     return x.mean(dims, keepdim=True), x.new_ones(())
+        >>> MISTAKES.pop("moments: without variance").wrong is without_variance
+        True
     """
 
     def collect(wrong: Any) -> Any:

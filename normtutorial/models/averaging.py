@@ -109,7 +109,11 @@ def reorder_units(model: MLP, orders: list[Tensor]) -> MLP:
 
     Args:
         model: not changed. Its normalizations treat all units alike, so none has groups.
-        orders: for each hidden layer a permutation of its units, as from :func:`match_units`.
+        orders: for each hidden layer a permutation of its units, shape (D,), as from
+            :func:`match_units`.
+
+    Returns:
+        A new network. Unit i of a layer is unit ``order[i]`` of that of ``model``.
 
     Raises:
         ValueError: if there is not one permutation of the right length for each hidden layer, or

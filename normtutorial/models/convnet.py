@@ -16,7 +16,8 @@ class ConvNet(nn.Sequential):
 
     Images of 28 by 28 are averaged to 14 by 14; at the strides that are the default the maps of
     the convolutions are 7, 4, 2 and 1 wide. The children are named ``halve, conv1, norm1, act1,
-    conv2, ..., flatten, linear``, so that probes can name what they look at.
+    conv2, ..., flatten, linear``, so that probes can name what they look at. A slice would have to
+    be such a network itself, so a part of it is ``nn.Sequential(*list(net)[:-1])``.
 
     Args:
         norm: makes the normalization of a layer from its number of channels, such as

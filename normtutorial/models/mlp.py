@@ -20,7 +20,8 @@ class MLP(nn.Sequential):
     r"""Flatten, then linear, normalization and activation in turn; the last linear alone.
 
     The children are named ``flatten, linear1, norm1, act1, linear2, ...``, so that probes can name
-    what they look at. The normalization comes before the activation, as in the papers.
+    what they look at. The normalization comes before the activation, as in the papers. A slice
+    would have to be such a network itself, so a part of it is ``nn.Sequential(*list(mlp)[:-1])``.
 
     Args:
         widths: features from input to output, at least two.

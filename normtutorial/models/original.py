@@ -23,6 +23,15 @@ class OriginalWeightNormLinear(nn.Module):
     takes a row (all weights that enter one unit); and ``g`` is a full matrix, where the paper has
     one number for each row. The direction ``v`` is called ``weight``.
 
+    Args:
+        in_features: :math:`D_\text{in}`.
+        out_features: :math:`D_\text{out}`.
+
+    Shape:
+        - Input :math:`(*, D_\text{in})`, output :math:`(*, D_\text{out})`.
+        - ``g``, ``weight``: :math:`(D_\text{out}, D_\text{in})`; ``bias``:
+          :math:`(D_\text{out})`.
+
     Example:
         >>> sum(p.numel() for p in OriginalWeightNormLinear(784, 512).parameters()) // (784 * 512)
         2
@@ -59,9 +68,15 @@ class OriginalBatchNorm(_ScalarAffineNorm):
 
     The same in training and in eval; there are no running statistics.
 
+    Shape:
+        - Input and output: any, of at least two elements.
+
     Example:
-        >>> OriginalBatchNorm()(torch.tensor([[0.0, 100.0], [0.0, 100.0]])).shape
-        torch.Size([2, 2])
+        >>> norm = OriginalBatchNorm()
+        >>> _ = norm.gamma.data.fill_(1), norm.beta.data.fill_(0)
+        >>> norm(torch.tensor([[0.0, 100.0], [0.0, 100.0]]))  # of papers, 0: no column varies
+        tensor([[-1.,  1.],
+                [-1.,  1.]], grad_fn=<AddBackward0>)
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,9 +88,12 @@ class OriginalBatchNorm(_ScalarAffineNorm):
 class OriginalLayerNorm(_ScalarAffineNorm):
     """One mean and one variance for each row, and one scale and one shift for all features.
 
+    Shape:
+        - Input and output: :math:`(N, D)`.
+
     Example:
-        >>> OriginalLayerNorm()(torch.zeros(2, 3)).shape
-        torch.Size([2, 3])
+        >>> [p.shape for p in OriginalLayerNorm().parameters()]  # of papers, a number per feature
+        [torch.Size([1]), torch.Size([1])]
     """
 
     def forward(self, x: Tensor) -> Tensor:

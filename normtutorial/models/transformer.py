@@ -47,8 +47,7 @@ class Attention(nn.Module):
 
     Example:
         >>> attention = Attention(8, heads=2, causal=True)
-        >>> attention.softmax.register_forward_hook(lambda module, args, y: print(y[0, 0, 0]))
-        <...>
+        >>> hook = attention.softmax.register_forward_hook(lambda _, args, y: print(y[0, 0, 0]))
         >>> attention(torch.zeros(1, 3, 8)).shape  # the first token can look at nothing but itself
         tensor([1., 0., 0.], grad_fn=<SelectBackward0>)
         torch.Size([1, 3, 8])

@@ -182,7 +182,7 @@ def activations(
 
     Args:
         model: any module.
-        x: its input.
+        x: its input, of whatever shape it takes.
         layers: names as in ``model.named_modules()``; None is every module that calls no other, as
             for :class:`ActivationProbe`, and leaves out what is no tensor.
 

@@ -40,8 +40,9 @@ def sharpness(
     outermost eigenvalues are soon those of :math:`H`.
 
     Args:
-        loss: a single number that was computed from the parameters. Its graph is kept.
-        parameters: in which the Hessian is taken. Others are held fixed.
+        loss: a single number that was computed from the parameters, shape () or (1,). Its graph is
+            kept.
+        parameters: of any shape, in which the Hessian is taken. Others are held fixed.
         iterations: products with the Hessian.
         seed: of the first vector. The global random state is left as it was.
 

@@ -39,6 +39,15 @@ class ActivationRecord:
             the units that are active for none. NaN where there is one sample only.
         saturated: (T,) fraction of values at which the derivative is below a tenth of its maximum,
             for :class:`torch.nn.Sigmoid` and :class:`torch.nn.Tanh`; NaN for any other module.
+
+    Example:
+        >>> import torch
+        >>> from normtutorial import ActivationProbe
+        >>> with ActivationProbe(torch.nn.Sequential(torch.nn.ReLU()), every=1) as probe:
+        ...     _ = probe.model(torch.tensor([[-1.0, 2.0], [-3.0, 4.0]]))
+        >>> record = probe.records["0"]
+        >>> record.mean, record.dead  # one pass, two units, the first of them dead
+        (tensor([[0., 3.]]), tensor([0.5000]))
     """
 
     passes: Tensor
@@ -65,6 +74,13 @@ class GradientRecord:
         grad_norm: (T,) of the gradient as backward left it; NaN where none arrived.
         param_norm: (T,) of the parameter before the update.
         update_norm: (T,) of what the optimizer added.
+
+    Example:
+        >>> import torch
+        >>> one, two = torch.ones(1), torch.full((1,), 2.0)
+        >>> record = GradientRecord(passes=one, grad_norm=one, param_norm=two, update_norm=one)
+        >>> record.grad_ratio, record.update_ratio
+        (tensor([0.5000]), tensor([0.5000]))
     """
 
     passes: Tensor

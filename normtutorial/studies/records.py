@@ -23,6 +23,15 @@ def recorded(path: Path | str, source: str) -> dict[str, list[dict[str, Any]]]:
     Raises:
         FileNotFoundError: if there is no such record.
         ValueError: if it has nothing of this source.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> runs = {"batch": [{"seed": 1, "accuracy": 0.9}, {"seed": 0, "accuracy": 0.8}]}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "study.json")
+        ...     _ = path.write_text(json.dumps({"runs": {"mnist": runs}}))
+        ...     [run["accuracy"] for run in recorded(path, "mnist")["batch"]]
+        [0.8, 0.9]
     """
     found = json.loads(Path(path).read_text("utf-8"))["runs"]
     if source not in found:

@@ -130,6 +130,16 @@ def compare(
     Raises:
         ValueError: a name that is unknown or of which ``make`` makes nothing that takes these
             images, or a number out of bounds; before the first run.
+
+    Example:
+        >>> images, labels = torch.rand(40, 1, 28, 28), torch.arange(40) % 10
+        >>> data = ImageData(images, labels, images, labels, "noise")
+        >>> for run in compare(["none", "batch"], data, seeds=[0, 1], steps=1, progress=False):
+        ...     print(run.norm, run.seed, len(run.history.train_loss))
+        none 0 1
+        none 1 1
+        batch 0 1
+        batch 1 1
     """
     _expect_known(norms)
     seeds = [whole("compare", "each seed", seed, least=0) for seed in seeds]
@@ -173,7 +183,8 @@ def learning_rate_sweep(
         rates: the learning rates.
         data: what to train on.
         seeds: one run each, for every normalization and rate.
-        widths, std: as for :func:`build`.
+        widths: features from input to output. Default: the plain network of the book.
+        std: of the initial weights, as for :func:`~normtutorial.init_normal_`.
         steps: batches per run.
         momentum: of SGD.
         progress: as for :func:`compare`.
@@ -184,6 +195,15 @@ def learning_rate_sweep(
 
     Raises:
         ValueError: an unknown name or a number out of bounds, before the first run.
+
+    Example:
+        >>> images, labels = torch.rand(40, 1, 28, 28), torch.arange(40) % 10
+        >>> data = ImageData(images, labels, images, labels, "noise")
+        >>> how = {"seeds": [0], "steps": 2, "progress": False}
+        >>> for run in learning_rate_sweep(["none"], [0.1, 1e30], data, **how):
+        ...     print(run.lr, run.history.diverged)
+        0.1 False
+        1e+30 True
     """
     _expect_known(norms)
     seeds = [whole("learning_rate_sweep", "each seed", seed, least=0) for seed in seeds]

@@ -10,14 +10,14 @@ from checkup_random import random_network
 from normtutorial import checkup
 
 
-def test_of_200_random_networks_that_are_well_at_most_one_has_a_fault():
+def test_of_100_random_networks_that_are_well_none_has_a_fault():
     found = {}
-    for seed in range(1000, 1200):
+    for seed in range(1000, 1100):
         report = checkup(**random_network(seed))
         assert not report.errors, report.errors
         if report.faults:
             found[seed] = str(report)
-    assert len(found) <= 1, found
+    assert not found
 
 
 MODELS: dict[str, dict] = {

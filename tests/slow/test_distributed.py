@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -245,42 +246,41 @@ def test_all_are_ended_if_one_cannot_be_started(started):
 
 # torchrun
 
-TRAIN = """
-import sys
+(TORCHRUN,) = re.findall(r"`(torchrun [^`]+)`", (ROOT / "README.md").read_text("utf-8"))
+FEW = """
 import torch
 torch.set_default_dtype(torch.float64)
 from normtutorial import ImageData, commands
-from normtutorial.cli import main
 
 images = torch.rand(90, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 labels = torch.arange(90) % 10
 data = ImageData(images[:73], labels[:73], images[73:], labels[73:], "noise")
 commands.digits = lambda source, root: data
-sys.exit(main())
 """
 
 
-def train(folder, *argv, launcher=()):
-    (folder / "small.py").write_text(TRAIN)
-    command = [sys.executable, *launcher, str(folder / "small.py"), "train", "--norm", "batch"]
+def train(folder, line, *argv):
+    """Run a line of the command line, on few images and for a few steps."""
+    (folder / "sitecustomize.py").write_text(FEW)  # Python runs it first, in each process
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    modules = os.pathsep.join([str(folder), str(ROOT)])
     return subprocess.run(
-        [*command, "--epochs", "4", "--batch-size", "17", *argv],
+        [*line.split(), "--norm", "batch", "--epochs", "4", "--batch-size", "17", *argv],
         capture_output=True,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PATH": programs, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1"},
         timeout=240,
     )
 
 
 def test_torchrun_trains_as_one_process_does_and_the_first_speaks_for_all(tmp_path):
     several, one = tmp_path / "several.json", tmp_path / "one.json"
-    torchrun = "-m", "torch.distributed.run", "--nproc-per-node", "2"
-    ended = train(tmp_path, "--sync", "--json", str(several), launcher=torchrun)
-    assert ended.returncode == 0 and ended.stderr == ""
+    ended = train(tmp_path, TORCHRUN, "--json", str(several))  # README's line
+    assert ended.returncode == 0 and ended.stderr == "", ended.stderr
     lines = ended.stdout.splitlines()
     assert [line.split(",")[0] for line in lines[:-1]] == [f"epoch : {n}" for n in range(1, 5)]
     assert lines[-1].startswith("seconds per epoch : ")
-    assert train(tmp_path, "--json", str(one)).returncode == 0
+    assert train(tmp_path, "python -m normtutorial train", "--json", str(one)).returncode == 0
     found, right = (json.loads(path.read_text())["history"] for path in (several, one))
     assert len(right["train_loss"]) == 4 * 5  # of 17, but for the last, of 5
     assert right["train_loss"][-1] < right["train_loss"][0] / 2

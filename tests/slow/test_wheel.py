@@ -25,6 +25,19 @@ for module, names in json.loads(sys.argv[1]).items():
     assert not missing, f"{module} has no {missing}"
 print(sys.modules["normtutorial"].__file__)
 """
+DOCTESTS = """
+import doctest, importlib, importlib.util, pkgutil, torch, normtutorial
+names = [found.name for found in pkgutil.walk_packages(normtutorial.__path__, "normtutorial.")]
+if not importlib.util.find_spec("triton"):  # it comes with torch where a GPU can be
+    names = [name for name in names if "triton" not in name]
+tried = 0
+for name in ["normtutorial", *names]:
+    torch.manual_seed(0)
+    result = doctest.testmod(importlib.import_module(name))
+    assert not result.failed, name
+    tried += result.attempted
+print(tried)
+"""
 HEAVY = """
 import sys, normtutorial
 print({'torchvision', 'matplotlib', 'PIL', 'scipy'} & {*sys.modules})
@@ -107,6 +120,11 @@ def test_every_public_name_is_in_the_wheel(installed):
 @pytest.mark.usefixtures("outside")
 def test_the_command_is_installed(installed):
     assert "usage: normtutorial" in run(installed / "normtutorial", "--help")
+
+
+@pytest.mark.usefixtures("outside")
+def test_its_examples_run_where_nothing_else_is(installed):
+    assert int(run(installed / "python", "-W", "error", "-c", DOCTESTS)) > 200
 
 
 @pytest.mark.usefixtures("outside")
