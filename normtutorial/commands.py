@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import math
 import os
 import shlex
 import statistics
@@ -28,6 +27,7 @@ from . import __version__
 from .data import DataError, ImageData, cache_dir, digits, locate, synthetic
 from .data.files import atomic_write
 from .diagnosis import checkup
+from .diagnosis.findings import finite
 from .distributed import convert_sync_batchnorm
 from .models import ConvNet, Transformer
 from .processes import SplitBatches
@@ -296,17 +296,18 @@ def show_data(args: argparse.Namespace) -> None:
 def look(args: argparse.Namespace) -> int:
     """Print what is wrong with the network that a function of the user's makes."""
     check_writable(args.json)
+    wanted = f"{args.make} is to make (model, batches), or a dict of the arguments of checkup"
     try:
         made = _function(args.make)()
         given = dict(zip(("model", "batches"), made, strict=True)) if _is_pair(made) else made
+        if not isinstance(given, dict):
+            raise CommandError(f"{wanted}; it made {type(made).__name__}.")
         report = checkup(**given)
     except ERRORS:
         raise
     except Exception as error:
-        raise CommandError(
-            f"{args.make} expects to make (model, batches), or a dict of the arguments of checkup; "
-            f"it raised {type(error).__name__}: {reason(error)}"
-        ) from error
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise CommandError(f"{wanted}; it raised {said}") from error
     print(report)
     write_json(args.json, report.to_dict())
     if report.faults:
@@ -321,11 +322,13 @@ def _is_pair(made: Any) -> bool:
 def _function(name: str) -> Callable[[], Any]:
     """What is called so, ``package.module:function``; of a module in the folder, too."""
     module, _, function = name.partition(":")
+    if not (module and function):
+        raise CommandError(f"{name} is no package.module:function. Put a colon between the two.")
     sys.path.insert(0, os.getcwd())
     try:
         found: Any = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise CommandError(f"{name} is no package.module:function: {reason(error)}.") from error
+    except Exception as error:  # whatever stands in the module
+        raise CommandError(f"{name} could not be imported: {reason(error)}.") from error
     finally:
         sys.path.remove(os.getcwd())
     return found
@@ -367,7 +370,7 @@ def write_json(path: Path | None, record: dict[str, Any]) -> None:
     """Strict JSON: what is not finite becomes null. A record that finds no place is printed."""
     if path is None:
         return
-    text = json.dumps(_finite(record), allow_nan=False) + "\n"
+    text = json.dumps(finite(record), allow_nan=False) + "\n"
     try:
         atomic_write(path, text.encode())
     except OSError as error:
@@ -380,11 +383,3 @@ def write_json(path: Path | None, record: dict[str, Any]) -> None:
 def reason(error: BaseException) -> str:
     """The first line of what an error says."""
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,18 +1,23 @@
 """The checkup finds what it is for, says nothing of networks that are well, and how it says it."""
 
-import json
-import sys
+import re
 
 import pytest
 import torch
 from torch import nn
 
-from checkup_cases import FAULTS, HEALTHY, batches, mlp, points, trained
+from checkup_cases import (
+    FAULTS,
+    HEALTHY,
+    batches,
+    mlp,
+    points,
+    trained,
+)
 from normtutorial import BatchNorm, checkup
-from normtutorial.cli import main
 from normtutorial.diagnosis.batches import Batch
 from normtutorial.diagnosis.examination import CHECKS
-from normtutorial.diagnosis.findings import CHAPTERS
+from normtutorial.diagnosis.findings import CHAPTERS, COLUMNS
 from normtutorial.diagnosis.measures import padding
 from normtutorial.diagnosis.repair import Recalibration
 
@@ -24,7 +29,11 @@ def names(report) -> list[str]:
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_and_nothing_else_is(name):
     finds, make = FAULTS[name]
-    assert names(checkup(**make(True))) == [finds]
+    report = checkup(**make(True))
+    assert names(report) == [finds]
+    text = str(report)
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert not re.search(r"\b1 (layers|norms|batches|samples|values|standard deviations)", text)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -226,8 +235,22 @@ def test_what_is_no_batches_is_refused():
         checkup(mlp(), points()[0])
     with pytest.raises(ValueError, match="at least one batch, each with at least one sample"):
         checkup(mlp(), [])
+    with pytest.raises(ValueError, match="at least one sample; got 1 batch\\."):
+        checkup(mlp(), ["a word"])
     with pytest.raises(ValueError, match=r"got lazy ones\. Call it with one batch first"):
         checkup(nn.Sequential(nn.LazyLinear(3)), batches())
+
+
+def test_what_is_of_another_kind_is_refused_with_its_name():
+    with pytest.raises(ValueError, match=r"expects a module; got list.*the model and the batches"):
+        checkup(batches(), mlp())
+    with pytest.raises(ValueError, match="expects an optimizer, or several; got str"):
+        checkup(mlp(), batches(), optimizer="Adam")
+    with pytest.raises(ValueError, match="functions for step, evaluate and loss; got int"):
+        checkup(mlp(), batches(), step=1)
+    report = checkup(mlp(), batches(), loss=lambda output, target: None)
+    assert any("loss is to return a tensor; it returned NoneType" in one for one in report.errors)
+    assert str(report).endswith("No fault was found where it could look.")
 
 
 class Raises(nn.Module):
@@ -283,96 +306,6 @@ def test_labels_may_be_more_or_fewer_than_samples(form):
     assert not report.faults and not report.errors, str(report)
 
 
-def test_the_report_is_at_most_80_columns_wide_and_has_every_finding():
-    for name in "the_backbone_was_frozen_by_requires_grad", "batches_of_two":
-        report = checkup(**FAULTS[name].make(True))
-        lines = str(report).splitlines()
-        assert max(map(len, lines)) <= 80
-        for finding in report.faults + report.notes:
-            assert any(finding.name in line for line in lines)
-    assert "No fault was found." in str(checkup(mlp(), batches()))
-
-
-def test_a_long_name_of_a_layer_has_a_line_of_its_own():
-    model: nn.Module = nn.BatchNorm1d(12)
-    model.running_var[:] = -1.0
-    for i in range(8):
-        around = nn.Sequential()
-        around.add_module(f"a_long_name_{i}", model)
-        model = around
-    lines = str(checkup(model, batches(count=1))).splitlines()
-    assert max(map(len, lines)) <= 80 and "a_long_name_7." in "".join(lines)
-
-
-def test_a_notebook_gets_a_table_and_no_markup_of_a_layers_name():
-    model = nn.Sequential()
-    model.add_module("<i>", nn.BatchNorm1d(12))
-    model[0].running_var[:] = -1.0
-    html = checkup(model, batches())._repr_html_()
-    assert "&lt;i&gt;" in html and "<i>" not in html and "statistics-nonfinite" in html
-
-
-def test_the_record_is_strict_json():
-    report = checkup(**FAULTS["rms_norm_by_hand_in_half_precision"].make(True))
-    record = json.loads(report.to_json())
-    (fault,) = record["faults"]
-    assert fault["name"] == "low-precision" and fault["chapter"] == "ch-numerics"
-    assert set(record) == {"about", "faults", "notes", "errors"}
-    for finding in report.faults + report.notes:
-        assert all(isinstance(one, (int, float, str, bool)) for one in finding.evidence.values())
-
-
-def test_a_report_is_a_mapping_of_findings_by_name():
-    report = checkup(**FAULTS["batches_of_two"].make(True))
-    assert (
-        list(report) == ["degenerate-set"] and report["degenerate-set"][0].evidence["values"] == 2
-    )
-    with pytest.raises(KeyError, match="no finding 'x'; there are degenerate-set"):
-        report["x"]
-
-
 def test_every_check_is_one_function_with_a_sentence():
     assert len(set(CHECKS)) == len(CHECKS)
     assert all(check.__doc__ for check in CHECKS)
-
-
-# The command line.
-
-
-def make_well():
-    return mlp(), batches(count=2)
-
-
-def make_faulty():
-    return FAULTS["one_sample_was_infinite"].make(True)
-
-
-def make_raising():
-    return nn.Sequential(Raises()), batches(count=2)
-
-
-def make_nothing():
-    raise FileNotFoundError("weights.pt")
-
-
-@pytest.mark.parametrize(
-    "name, code", [("well", 0), ("faulty", 1), ("raising", 2), ("nothing", 2), ("missing", 2)]
-)
-def test_the_exit_code_says_what_was_found(name, code, tmp_path, capsys):
-    file = tmp_path / "findings.json"
-    assert main(["checkup", f"{__name__}:make_{name}", "--json", str(file)]) == code
-    said = capsys.readouterr()
-    if name in ("well", "faulty", "raising"):
-        assert "Checkup of Sequential" in said.out
-        assert bool(json.loads(file.read_text())["faults"]) == (code == 1)
-    else:
-        assert not file.exists() and "normtutorial: " in said.err
-
-
-def test_a_function_of_a_module_in_the_folder_is_found(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my_net.py").write_text("def make():\n    return 1\n")
-    monkeypatch.chdir(tmp_path)
-    path = list(sys.path)
-    assert main(["checkup", "my_net:make"]) == 2
-    assert sys.path == path
-    assert "my_net:make expects to make (model, batches), or a dict" in capsys.readouterr().err

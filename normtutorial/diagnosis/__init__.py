@@ -1,7 +1,10 @@
 """What is wrong with my network? A checkup of its normalization, on a few batches.
 
-It knows the norms of torch, by their classes, and norms of other kinds by their names and buffers.
-One file per kind of evidence; each check is one function, from what was seen to findings.
+A check is one function, from what was seen to findings, and stands with those whose evidence is of
+its kind: ``configuration`` (no pass), ``structure`` (which calls there are), ``precision``
+(digits), ``buffers`` (what is remembered), ``perturbation`` (what moves what), ``samples`` (whether
+they are alike) and ``steps`` (what training moves). ``examination`` runs them all on a ``patient``,
+who is looked at by ``evaluation``, ``company``, ``stepping`` and ``repair``; the rest are tools.
 """
 
 from .examination import checkup

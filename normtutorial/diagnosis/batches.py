@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .findings import counted
+
 __all__ = [
     "Batch",
     "LossFunction",
@@ -57,7 +59,7 @@ def take(batches: Iterable[Any], model: nn.Module, limit: int) -> tuple[list[Any
     if not taken or not all(size(batch) for batch in taken):
         raise ValueError(
             "checkup expects at least one batch, each with at least one sample; got "
-            f"{len(taken)} batches. A list of (x, target) is best."
+            f"{counted(len(taken), 'batch', 'es')}. A list of (x, target) is best."
         )
     values = [*model.parameters(), *model.buffers()]
     device = values[0].device if values else torch.device("cpu")
@@ -195,13 +197,20 @@ def losses(loss: LossFunction | None, output: Any, target: Any, n: int) -> Tenso
     if target is None:
         return None
     if loss is not None:
-        rows = [loss(pick(output, [i], n), pick(target, [i], n)) for i in range(n)]
+        rows = [_given(loss, pick(output, [i], n), pick(target, [i], n)) for i in range(n)]
         return torch.stack([row.detach().double().mean() for row in rows])
     score = scores(output)
     if not isinstance(target, Tensor) or score is None:
         return None
     each = _usual(score.detach().double(), target)
     return None if each is None or len(each) != n else each.reshape(n, -1).mean(1)
+
+
+def _given(loss: LossFunction, output: Any, target: Any) -> Tensor:
+    value = loss(output, target)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"loss is to return a tensor; it returned {type(value).__name__}.")
+    return value
 
 
 def _usual(score: Tensor, target: Tensor) -> Tensor | None:
@@ -244,7 +253,7 @@ def step_loss(loss: LossFunction | None, output: Any, target: Any) -> Tensor:
     """A number to differentiate: the loss of a batch or, without one, the mean square."""
     score = scores(output)
     if target is not None and loss is not None:
-        return loss(output, target).mean()
+        return _given(loss, output, target).mean()
     each = None
     if isinstance(target, Tensor) and score is not None:
         each = _usual(score, target)

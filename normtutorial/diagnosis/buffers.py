@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from .batches import size
 from .chance import LEVEL
-from .configuration import many
-from .findings import Finding
+from .findings import Finding, counted, deviations, many, short
 from .kinds import is_untouched, looks_trained, memory
 from .patient import Patient
 from .repair import Proof, Recalibration
@@ -47,8 +46,8 @@ def nonfinite(patient: Patient) -> Iterator[Finding]:
         "statistics-nonfinite",
         "fault",
         layer,
-        f"{key} has {count} values that are NaN, infinite or a negative variance; such buffers "
-        f"are in {many(list(bad))}. In evaluation mode they reach every output.",
+        f"{key} has {counted(count, 'bad value')}: NaN, infinity or a negative variance. There are "
+        f"such buffers in {many(list(bad))}. In evaluation mode they reach every output.",
         {"layers": len(bad), "values": count},
         "Find the batch that brought them (one infinite value is enough, and they never leave an "
         "average), skip such batches, call reset_running_stats() and compute the statistics anew.",
@@ -85,7 +84,7 @@ def statistics(patient: Patient) -> Iterator[Finding]:
     elif proof.holds:
         yield _input_scale(patient, layers) or _stale(patient, layers, proof, "fault")
     elif odd := _odd(patient, layers):
-        yield _stale(patient, odd, proof, "note")
+        yield _input_scale(patient, odd) or _stale(patient, odd, proof, "note")
 
 
 def _count(module: nn.Module) -> int:
@@ -131,9 +130,13 @@ def _found(
 
 
 def _momentum(name: str, patient: Patient, layers: list[str], proof: Proof) -> Finding:
+    """A large momentum is a fault where the memory that the network has does harm, and a note where
+    its last batch happens to be a good one. What other batches would do is no proof: the loss with
+    the true last batch was often outside of what memories drawn at random gave.
+    """
     momentum: Any = getattr(patient.memories[layers[0]], "momentum", None)
     share = (
-        "the running statistics are those of the last batch or two"
+        "the running statistics are those of the last batch or two, good or bad by luck"
         if momentum
         else "the running statistics never move"
     )
@@ -167,8 +170,8 @@ def _young(name: str, patient: Patient, layers: list[str], proof: Proof) -> Find
     return _found(
         name,
         layers,
-        f"After {count} batches with a momentum of {module.momentum:g} the first values, 0 and 1, "
-        f"still have a weight of {share:.2g} in {many(layers)}.",
+        f"After {counted(count, 'batch', 'es')} with a momentum of {module.momentum:g} the first "
+        f"values, 0 and 1, still have a weight of {short(share)} in {many(layers)}.",
         {"batches": count, "share": share},
         "Train on, take momentum=None, which has no start, or " + AGAIN[0].lower() + AGAIN[1:],
         proof,
@@ -201,11 +204,12 @@ def _stale(patient: Patient, layers: list[str], proof: Proof, kind: str) -> Find
     far = {name: _distance(patient.memories[name], anew, name) for name in layers}
     worst = max(layers, key=lambda name: far[name][0] + abs(math.log(far[name][1])))
     off, factor = far[worst]
+    among = "" if len(layers) == 1 else f", here, where it is worst of {len(layers)} layers"
     return _found(
         "statistics-stale",
         [worst, *(name for name in layers if name != worst)],
-        f"The running mean is {off:.2g} standard deviations from that of these batches, and the "
-        f"running variance {factor:.2g} times theirs, here, where it is worst of {len(layers)}.",
+        f"The running mean is {deviations(off)} from that of these batches, and the running "
+        f"variance {short(factor)} times theirs{among}.",
         {"mean_off": off, "variance_factor": factor},
         AGAIN + " If they are not of these batches at all, look at how the inputs are made.",
         proof,
@@ -259,8 +263,9 @@ def _dropout(patient: Patient, layers: list[str], proof: Proof) -> Finding | Non
     return _found(
         "dropout-before-batch-norm",
         [worst],
-        f"With dropout at work the variance here is {ratios[worst]:.2g} times what it is without, "
-        "and batch norm remembers the first: in evaluation mode it divides by the wrong one.",
+        f"With dropout at work the variance here is {short(ratios[worst])} times what it is "
+        "without, and batch norm remembers the first: in evaluation mode it divides by the wrong "
+        "one.",
         {"variance_ratio": ratios[worst]},
         "Move the dropout behind the last batch norm, or compute the statistics anew with "
         "dropout off.",
@@ -269,23 +274,32 @@ def _dropout(patient: Patient, layers: list[str], proof: Proof) -> Finding | Non
 
 
 def _input_scale(patient: Patient, layers: list[str]) -> Finding | None:
-    """Whether one affine map of the input makes it what the first norm remembers."""
+    """Whether one affine map of the input makes it what the first norm remembers.
+
+    Where new statistics do as well as the map, no batch can tell whether the inputs are not those
+    of the training or the memory has moved away from them.
+    """
     anew = patient.recalibration
     first = next(call.layer for call in patient.evaluation.calls if call.layer in layers)
     for change in maps(patient.model, patient.batches, patient.memories[first]):
-        proof = anew.proof_of_input(change.apply, first)
+        proof, alone = anew.proof_of_input(change.apply, first)
         if not proof.holds:
             continue
         off, factor = _distance(patient.memories[first], anew, first)
+        why = "The inputs are not scaled as in training"
+        remedy = f"Give the model {change.name}, if its inputs are not made as in training."
+        if not alone:
+            why += ", or the running statistics have moved"
+            remedy += f" If they are, the memory has moved: c{AGAIN[1:]}"
         return Finding(
             "input-scale",
             "fault",
             first,
-            f"The inputs are not scaled as in training: with {change.name} in place of x the first "
-            f"norm gets what it remembers. As they are, its mean is off by {off:.2g} standard "
-            f"deviations, and its variance {factor:.2g} times theirs.",
+            f"{why}: with {change.name} in place of x the first norm gets what it remembers. As "
+            f"they are, its mean is off by {deviations(off)}, and its variance {short(factor)} "
+            "times theirs.",
             {"mean_off": off, "variance_factor": factor, "map": change.name},
-            f"Give the model {change.name}, or find out how its inputs were made in training.",
+            remedy,
             proof.told(f"{change.name} as the input"),
         )
     return None
@@ -306,8 +320,8 @@ def averaged_statistics(patient: Patient) -> Iterator[Finding]:
             "averaged-statistics",
             [worst, *(name for name in far if name != worst)],
             "The averaged model has statistics that are not those of its weights: here, where it "
-            f"is worst, the mean is off by {far[worst][0]:.2g} standard deviations, and the "
-            f"variance {far[worst][1]:.2g} times that of the batches.",
+            f"is worst, the mean is off by {deviations(far[worst][0])}, and the variance "
+            f"{short(far[worst][1])} times that of the batches.",
             {"mean_off": far[worst][0], "variance_factor": far[worst][1]},
             AGAIN.replace("model)", "averaged_model)"),
             proof,

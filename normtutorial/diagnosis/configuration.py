@@ -7,32 +7,19 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .findings import Finding
-from .kinds import affine
+from .findings import Finding, many, short
+from .kinds import affine, holds_matrix
 from .patient import Patient
 
 __all__ = [
     "dead_gain",
     "decay_on_gain",
     "ignored_flag",
-    "many",
     "not_optimized",
     "old_weight_norm",
 ]
 
 NEAR_ZERO = 1e-3  # of the largest gain
-
-
-def many(layers: list[str], what: str = "layer") -> str:
-    """How many layers, and which comes first.
-
-    Example:
-        >>> many(["a"]), many(["a", "b", "c"])
-        ("1 layer ('a')", "3 layers (first 'a')")
-    """
-    if len(layers) == 1:
-        return f"1 {what} ({layers[0]!r})"
-    return f"{len(layers)} {what}s (first {layers[0]!r})"
 
 
 def ignored_flag(patient: Patient) -> Iterator[Finding]:
@@ -46,13 +33,13 @@ def ignored_flag(patient: Patient) -> Iterator[Finding]:
     if not wrong:
         return
     flag = patient.norms[wrong[0]].track_running_stats
-    does = "still uses them" if not flag else "uses the batch"
+    used = "they are still used" if not flag else "those of the batch are used"
     yield Finding(
         "ignored-flag",
         "fault",
         wrong[0],
         f"track_running_stats is {flag} in {many(wrong)}, though the running statistics are "
-        f"{'there' if not flag else 'not there'}: in evaluation mode the layer {does}.",
+        f"{'there' if not flag else 'not there'}: in evaluation mode {used}.",
         {"layers": len(wrong), "flag": bool(flag)},
         "Give track_running_stats when the layer is made; to take it away from one that is there, "
         "set running_mean and running_var to None as well.",
@@ -107,13 +94,18 @@ def decay_on_gain(patient: Patient) -> Iterator[Finding]:
 
 
 def dead_gain(patient: Patient) -> Iterator[Finding]:
-    """Gains that have become nothing."""
+    """Gains that have become nothing, next to the largest of their layer.
+
+    Those of weight norm are the lengths of a layer's weights, which may differ by any factor: they
+    have died where they are 0.
+    """
     shares: dict[str, float] = {}
     for name, module in patient.norms.items():
-        gain: Any = getattr(module, "weight", None)
+        near, of = (0.0, "weight_g") if holds_matrix(module) else (NEAR_ZERO, "weight")
+        gain: Any = getattr(module, of, None)
         if isinstance(gain, Tensor) and gain.numel() > 1 and gain.isfinite().all():
             size = gain.detach().abs()
-            if size.max() > 0 and (share := float((size < NEAR_ZERO * size.max()).float().mean())):
+            if size.max() > 0 and (share := float((size <= near * size.max()).float().mean())):
                 shares[name] = share
     if shares:
         worst = max(shares, key=lambda name: shares[name])
@@ -121,7 +113,7 @@ def dead_gain(patient: Patient) -> Iterator[Finding]:
             "dead-gain",
             "note",
             worst,
-            f"{100 * shares[worst]:.2g} % of its gains are almost 0, so these channels are "
+            f"{short(100 * shares[worst])} % of its gains are almost 0, so these channels are "
             f"constant; there are such gains in {many(list(shares))}.",
             {"layers": len(shares), "share": shares[worst]},
             "Nothing, if the network is good: it can be pruned there. Else look at weight decay "

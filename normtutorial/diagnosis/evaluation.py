@@ -1,20 +1,20 @@
 """The pass over all batches in evaluation mode, and what each call of a norm showed in it."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..probes.outputs import tensors
+from ..probes.outputs import is_real, tensors
 from .batches import Batch, LossFunction, all_tensors, call, compared, losses, size
 from .kinds import is_batch_norm, is_instance_norm
 from .measures import (
-    breaks,
     channel_dim,
     eps_rules,
     is_constant,
+    makes_nonfinite,
     moments,
     moved_by_padding,
     normalized_axes,
@@ -33,23 +33,60 @@ VARIED = 16  # samples whose variance is compared
 
 @dataclass
 class Producer:
-    """The last layer before a norm that says where it puts its features."""
+    """The last layer before a norm that says where it puts its features.
+
+    Attributes:
+        name, module: which one.
+        output: what it has put out, or what an activation has made of it since.
+        dim: of the features, counted from the front.
+    """
 
     name: str
     module: nn.Module
-    shape: torch.Size
-    dim: int  # of the features, counted from the front
+    output: Tensor
+    dim: int
 
     @classmethod
     def of(cls, name: str, module: nn.Module, output: Any) -> "Producer | None":
         first = tensors(output).get("")
-        if first is None or first.ndim < 2:
+        if first is None or first.ndim < 2 or not is_real(first):
             return None
         if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            return cls(name, module, first.shape, 1 if first.ndim > module.weight.ndim - 1 else 0)
+            return cls(name, module, first, 1 if first.ndim > module.weight.ndim - 1 else 0)
         if isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)):
-            return cls(name, module, first.shape, first.ndim - 1)
+            return cls(name, module, first, first.ndim - 1)
         return None
+
+    def before(self, x: Tensor) -> "Producer | None":
+        """With its features where they are in x, if x is its output turned over or has its shape;
+        else None."""
+        y, dim = self.output, self.dim
+        if _share(x, y) and x.ndim == y.ndim:
+            where = [
+                d
+                for d in range(x.ndim)
+                if (x.shape[d], x.stride(d)) == (y.shape[dim], y.stride(dim))
+            ]
+            if len(where) == 1:
+                return replace(self, dim=where[0])
+        return self if x.shape == y.shape else None
+
+    def after(self, module: nn.Module, x: Tensor, output: Any) -> "Producer":
+        """The same behind a module that may be an activation, without parameters and of one
+        shape."""
+        y = tensors(output).get("")
+        if y is None or y.shape != x.shape or not is_real(y) or _share(x, y):
+            return self
+        if any(True for _ in module.parameters()) or not _share(x, self.output):
+            return self
+        turned = self.before(x)
+        return self if turned is None else replace(turned, output=y)
+
+
+def _share(x: Tensor, y: Tensor) -> bool:
+    """Whether one is a view of the other, or both of a third."""
+    both = is_real(x) and is_real(y)
+    return both and x.untyped_storage().data_ptr() == y.untyped_storage().data_ptr()
 
 
 @dataclass
@@ -66,7 +103,7 @@ class Call:
         tiny: the share of sets whose variance is below eps; None where there is no eps.
         constant: whether it put out one and the same number, whatever came in.
         error: against the same layer in float64, relative; None where that cannot be.
-        before: the producer of its input, if there is one of the same shape.
+        before: the producer of its input, as it is or turned over.
         direct: whether the producer's output is its input, untouched.
         padded: by how many standard deviations its mean moves without the padding.
     """
@@ -92,7 +129,8 @@ class Evaluation:
     """What was seen: calls in order, outputs and losses sample by sample, all batches in a row.
 
     ``broken`` is the first module that made of finite numbers others that are not, and its batch;
-    instead of a module None where the batch itself has such numbers.
+    instead of a module None where the batch itself has such numbers. Minus infinity counts if NaN
+    comes of it in a layer that is fed with it; else it is a mask.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -147,20 +185,27 @@ class _Watcher:
         self.calls: Counter[str] = Counter()
         self.last: Producer | None = None
         self.put_out: Any = None  # by the last one
+        self.low = ""  # the first that made minus infinity
         self.asking = False  # the layer itself, which is no call of the model's
 
     def __call__(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         x = tensor_in(args)
         if self.asking or x is None:
             return
-        if self.seen.broken is None and breaks(x, output):
-            self.seen.broken = name, self.i
+        if self.seen.broken is None and (made := makes_nonfinite(x, output)):
+            if made == -torch.inf:
+                self.low = self.low or name
+            else:
+                within = self.low.startswith(f"{name}." if name else "")
+                self.seen.broken = (within and self.low) or name, self.i
         if id(module) in self.names and x.ndim >= 2 and x.is_floating_point():
             self.asking = True
             self.seen.calls.append(self._look(self.names[id(module)], module, x, output))
             self.asking = False
         if producer := Producer.of(name, module, output):
             self.last, self.put_out = producer, output
+        elif self.last:
+            self.last = self.last.after(module, x, output)
 
     def _look(self, name: str, module: nn.Module, x: Tensor, output: Any) -> Call:
         nth = self.calls[name]
@@ -176,8 +221,8 @@ class _Watcher:
             values=values_per_set(module, x),
             padded=moved_by_padding(module, x, self.padding),
         )
-        if self.last and self.last.shape == x.shape:
-            seen.before, seen.direct = self.last, self.put_out is x
+        if self.last and (before := self.last.before(x)):
+            seen.before, seen.direct = before, self.put_out is x
         if self.i == nth == 0:
             seen.tiny = eps_rules(module, x)
             seen.constant = is_constant(x, output)

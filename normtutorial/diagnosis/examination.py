@@ -64,6 +64,25 @@ def checkup(
     gradients, modes, hooks, the optimizer's state and those of the random generators are as before,
     also when the model raises.
 
+    Norms are those of torch and their subclasses, and modules without children whose class has
+    "norm" in its name. One that you have written is a norm to it only if it is called so: the first
+    line of the report says how many it has seen.
+
+    What it cannot see:
+
+    - how a network was trained. If it was on batches of two, its weights are spoiled and its memory
+      is right; only those batches, or ``step``, show it.
+    - which has moved, the inputs or the running statistics, where they disagree and new statistics
+      would do as well as other inputs.
+    - a norm that is called otherwise, or is no module, but for what it does to the outputs.
+    - what numbers mean. Behind linear layers it can't tell positions from features, and without
+      targets not better from worse: then it says how far the outputs are from others.
+    - what is small or rare: a repair must lower the loss by a tenth of what a constant guess loses,
+      or by a fiftieth where other evidence says the same, in a few batches, of which some dozens
+      of samples are needed. What happens in one batch of a thousand is not in them.
+    - a second cause behind a first one: what new statistics repair gets one name.
+    - other processes, and all that is no matter of normalization.
+
     Args:
         model: any module, with norms of torch, of ours, or of your own.
         batches: a list, or any iterable such as a ``DataLoader``, of x or (x, target), shapes
@@ -81,7 +100,8 @@ def checkup(
         The :class:`Report`.
 
     Raises:
-        ValueError: if there are no batches, or the model has no parameters yet.
+        ValueError: if there are no batches, the model has no parameters yet, or an argument is of
+            another kind.
 
     Example:
         >>> import torch
@@ -93,13 +113,16 @@ def checkup(
     """
     began = time.perf_counter()
     models = [model] if averaged is None else [model, averaged]
+    optimizers = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = [one for one in optimizers if one is not None]
+    _refuse("a module", models, lambda one: isinstance(one, nn.Module))
+    _refuse("an optimizer, or several", optimizers, lambda one: hasattr(one, "param_groups"))
+    _refuse("functions for step, evaluate and loss", [step, evaluate, loss], _may_be_called)
     if any(is_lazy(value) for one in models for value in one.parameters()):
         raise ValueError(
             "checkup expects a model whose parameters are there; got lazy ones. Call it with one "
             "batch first."
         )
-    optimizers = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
-    optimizers = [one for one in optimizers if one is not None]
     with untouched(*models, batches, *optimizers, *reached(step), *reached(evaluate)):
         patient = Patient(
             model,
@@ -120,6 +143,19 @@ def checkup(
         "seconds": time.perf_counter() - began,
     }
     return Report(findings, errors, about)
+
+
+def _refuse(wanted: str, given: list[Any], fits: Callable[[Any], bool]) -> None:
+    for one in given:
+        if not fits(one):
+            raise ValueError(
+                f"checkup expects {wanted}; got {type(one).__name__}. Its first two arguments are "
+                "the model and the batches, the others have names."
+            )
+
+
+def _may_be_called(one: Any) -> bool:
+    return one is None or callable(one)
 
 
 def examine(patient: Patient) -> tuple[list[Finding], list[str]]:

@@ -8,38 +8,38 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
-__all__ = ["CHAPTERS", "Finding", "Report"]
+__all__ = ["CHAPTERS", "Finding", "Report", "counted", "deviations", "finite", "many", "short"]
 
-COLUMNS = 80
+COLUMNS = 76  # as many as a page of the book has
 
-CHAPTERS = {  # the label of the chapter that shows it
+CHAPTERS = {  # the label of the chapter that explains it
     "statistics-untouched": "ch-running-statistics",
     "statistics-young": "ch-running-statistics",
     "statistics-stale": "ch-running-statistics",
-    "statistics-nonfinite": "ch-running-statistics",
-    "input-scale": "ch-running-statistics",
+    "statistics-nonfinite": "ch-checkup",
+    "input-scale": "ch-real-network",
     "updated-twice": "ch-running-statistics",
     "frozen-drifts": "ch-running-statistics",
     "left-in-eval": "ch-running-statistics",
     "trained-in-evaluation": "ch-running-statistics",
-    "batch-leak": "ch-batch-norm",
-    "batch-composition": "ch-batch-size",
-    "one-norm-two-domains": "ch-running-statistics",
+    "batch-leak": "ch-running-statistics",
+    "batch-composition": "ch-many-machines",
+    "one-norm-two-domains": "ch-checkup",
     "degenerate-set": "ch-batch-size",
     "wrong-axis": "ch-layer-norm",
-    "padding-counted": "ch-transformers",
-    "dropout-before-batch-norm": "ch-running-statistics",
-    "momentum-convention": "ch-running-statistics",
-    "ignored-flag": "ch-running-statistics",
+    "padding-counted": "ch-batch-norm",
+    "dropout-before-batch-norm": "ch-checkup",
+    "momentum-convention": "ch-checkup",
+    "ignored-flag": "ch-checkup",
     "low-precision": "ch-numerics",
     "nonfinite-activation": "ch-numerics",
     "averaged-statistics": "ch-averaging",
-    "not-optimized": "ch-batch-norm",
-    "never-called": "ch-batch-norm",
-    "eps-rules": "ch-numerics",
-    "dead-gain": "ch-batch-norm",
+    "not-optimized": "ch-checkup",
+    "never-called": "ch-checkup",
+    "eps-rules": "ch-batch-norm",
+    "dead-gain": "ch-real-network",
     "bias-before-norm": "ch-batch-norm",
-    "decay-on-gain": "ch-scale-invariance",
+    "decay-on-gain": "ch-transformers",
     "old-weight-norm": "ch-weight-norm",
 }
 
@@ -57,7 +57,7 @@ class Finding:
         remedy: one sentence.
         repair: None, or what was tried on a copy, with the number that it changed:
             ``{"what": ..., "before": ..., "after": ...}``.
-        chapter: the label of the chapter that shows it.
+        chapter: the label of the chapter that explains it.
 
     Example:
         >>> numbers = {"batch": 2}
@@ -67,7 +67,7 @@ class Finding:
               It leaks.
               What to do: Use eval mode.
         >>> finding.chapter
-        'ch-batch-norm'
+        'ch-running-statistics'
     """
 
     name: str
@@ -162,15 +162,16 @@ class Report(Mapping[str, list[Finding]]):
         for error in self.errors:
             parts.append(textwrap.fill(f"Could not look: {error}", COLUMNS, subsequent_indent="  "))
         if not self.faults:
-            parts.append("No fault was found.")
+            parts.append(self._none())
         return "\n".join(parts)
 
     def _repr_html_(self) -> str:
-        rows = "".join(map(_row, self.faults + self.notes))
-        table = f"<table><tbody>{rows}</tbody></table>" if rows else ""
+        items = "".join(map(_item, self.faults + self.notes))
+        items = f'<ul style="list-style: none; margin: 0; padding: 0">{items}</ul>'
         errors = "".join(f"<p>Could not look: {escape(error)}</p>" for error in self.errors)
-        none = "" if self.faults else "<p>No fault was found.</p>"
-        return f'<div class="checkup"><p>{escape(self._head())}</p>{table}{errors}{none}</div>'
+        none = "" if self.faults else f"<p>{self._none()}</p>"
+        body = f"<p>{escape(self._head())}</p>{items}{errors}{none}"
+        return f'<div class="checkup" style="overflow-wrap: anywhere">{body}</div>'
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain values; what is not finite is None."""
@@ -180,41 +181,93 @@ class Report(Mapping[str, list[Finding]]):
             "notes": [asdict(finding) for finding in self.notes],
             "errors": self.errors,
         }
-        plain: dict[str, Any] = _finite(record)
+        plain: dict[str, Any] = finite(record)
         return plain
 
     def to_json(self) -> str:
         """The same as strict JSON."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
+    def _none(self) -> str:
+        return f"No fault was found{' where it could look' if self.errors else ''}."
+
     def _head(self) -> str:
-        counted = [
-            f"{self.about[what]} {what if self.about[what] != 1 else one}"
-            for what, one in (("norms", "norm"), ("batches", "batch"), ("samples", "sample"))
-            if what in self.about
+        parts = [
+            counted(self.about[f"{what}{more}"], what, more)
+            for what, more in (("norm", "s"), ("batch", "es"), ("sample", "s"))
+            if f"{what}{more}" in self.about
         ]
         if "seconds" in self.about:
-            counted.append(f"{self.about['seconds']:.1f} s")
-        return f"Checkup of {self.about['model']}: {', '.join(counted)}"
+            parts.append(f"{self.about['seconds']:.1f} s")
+        return f"Checkup of {self.about['model']}: {', '.join(parts)}"
+
+
+def counted(number: int, what: str, more: str = "s") -> str:
+    """A number and what is counted.
+
+    Example:
+        >>> counted(1, "batch", "es"), counted(0, "batch", "es")
+        ('1 batch', '0 batches')
+    """
+    return f"{number} {what if number == 1 else what + more}"
+
+
+def short(number: float) -> str:
+    """Two digits of a number, without powers of ten unless it is very large or small.
+
+    Example:
+        >>> short(0.456), short(100.0), short(153.0)
+        ('0.46', '100', '150')
+    """
+    return f"{float(f'{number:.2g}'):g}"
+
+
+def deviations(distance: float) -> str:
+    """How many standard deviations.
+
+    Example:
+        >>> deviations(0.999), deviations(0.45)
+        ('1 standard deviation', '0.45 standard deviations')
+    """
+    text = short(distance)
+    return f"{text} standard deviation{'' if text == '1' else 's'}"
+
+
+def many(layers: Sequence[str], what: str = "layer") -> str:
+    """How many layers, and which comes first.
+
+    Example:
+        >>> many(["a"]), many(["a", "b", "c"])
+        ("1 layer ('a')", "3 layers (first 'a')")
+    """
+    first = "" if len(layers) == 1 else "first "
+    return f"{counted(len(layers), what)} ({first}{layers[0]!r})"
+
+
+def finite(value: Any) -> Any:
+    """A record as strict JSON wants it: with None for floats that are not finite.
+
+    Example:
+        >>> finite({"loss": (1.0, math.nan)})
+        {'loss': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tried(repair: dict[str, Any]) -> str:
     return f"{repair['what']}: {repair['before']:.3g} became {repair['after']:.3g}."
 
 
-def _row(finding: Finding) -> str:
-    tried = f"<br>Tried on a copy: {escape(_tried(finding.repair))}" if finding.repair else ""
-    name = f"<b>{finding.name}</b>" if finding.kind == "fault" else finding.name
+def _item(finding: Finding) -> str:
+    """As HTML: in the colors of the page, whatever they are, and no wider than a phone."""
+    layer = f" <samp>{escape(finding.layer)}</samp>" if finding.layer else ""
+    lines = "".join(f"<br>{label}{escape(text)}" for label, text in finding._lines())
     return (
-        f"<tr><td>{finding.kind}</td><td>{name}<br><code>{escape(finding.layer)}</code></td>"
-        f'<td style="text-align: left">{escape(finding.says)}{tried}'
-        f"<br>{escape(finding.remedy)}</td></tr>"
+        '<li style="margin: 0 0 0.7em; padding-left: 0.7em; '
+        f'border-left: {4 if finding.kind == "fault" else 1}px solid">'
+        f"<b>{finding.kind} {finding.name}</b>{layer}{lines}</li>"
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

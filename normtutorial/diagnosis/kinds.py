@@ -10,6 +10,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 __all__ = [
     "affine",
     "frozen",
+    "holds_matrix",
     "is_batch_norm",
     "is_instance_norm",
     "is_untouched",
@@ -83,7 +84,15 @@ def frozen(module: nn.Module, parent: nn.Module | None = None) -> bool:
     return bool(own) and not any(parameter.requires_grad for parameter in own)
 
 
+def holds_matrix(module: nn.Module) -> bool:
+    """Whether it is a linear layer or a convolution that is called norm for its weights' sake."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, TORCH) or not isinstance(weight, Tensor):
+        return False
+    return sum(n > 1 for n in weight.shape) > 1
+
+
 def looks_trained(module: nn.Module) -> bool:
-    """Whether its shifts differ: all initializations make them alike."""
-    bias = getattr(module, "bias", None)
+    """Whether its shifts differ: all initializations make them alike, but for linear layers."""
+    bias = None if holds_matrix(module) else getattr(module, "bias", None)
     return isinstance(bias, Tensor) and bias.numel() > 1 and bool((bias != bias.flatten()[0]).any())

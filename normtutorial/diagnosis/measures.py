@@ -12,10 +12,10 @@ from .kinds import is_batch_norm, is_instance_norm, memory
 
 __all__ = [
     "Padding",
-    "breaks",
     "channel_dim",
     "eps_rules",
     "is_constant",
+    "makes_nonfinite",
     "moments",
     "moved_by_padding",
     "normalized_axes",
@@ -139,15 +139,24 @@ def moved_by_padding(module: nn.Module, x: Tensor, padded: Padding | None) -> fl
     return float(((rows.mean((0, 1)) - valid.mean(0)) / sd).square().mean().sqrt())
 
 
-def breaks(x: Tensor, output: Any) -> bool:
-    """Whether it makes NaN or infinity of numbers that are finite. Minus infinity masks."""
+def makes_nonfinite(x: Tensor, output: Any) -> float:
+    """What a layer makes of numbers that are finite: NaN if there are NaN or infinity; minus
+    infinity if there is nothing but that, which may be a mask; 0 if there is nothing.
+
+    Example:
+        >>> ones = torch.ones(3)
+        >>> [makes_nonfinite(ones, y) for y in (ones / 0, -ones / 0, ones)]
+        [nan, -inf, 0.0]
+    """
     found = [y.detach() for y in tensors(output).values() if y.is_floating_point()]
     sums = [
         y.sum(dtype=torch.float64 if y.dtype == torch.float64 else torch.float32) for y in found
     ]
-    if all(bool(one.isfinite()) for one in sums) or all(bool((y < torch.inf).all()) for y in found):
-        return False
-    return not x.is_floating_point() or bool(x.isfinite().all())
+    if all(bool(one.isfinite()) for one in sums) or all(bool(y.isfinite().all()) for y in found):
+        return 0.0
+    if x.is_floating_point() and not x.isfinite().all():
+        return 0.0
+    return -torch.inf if all(bool((y < torch.inf).all()) for y in found) else torch.nan
 
 
 def eps_rules(module: nn.Module, x: Tensor) -> float | None:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from .batches import size
-from .configuration import many
 from .evaluation import Call
-from .findings import Finding
+from .findings import Finding, counted, deviations, many, short
 from .kinds import is_batch_norm, is_instance_norm, memory
 from .patient import Patient
 from .precision import WRONG
@@ -17,6 +16,7 @@ __all__ = ["batch_leak", "degenerate_set", "padding_counted", "wrong_axis"]
 FEW_VALUES = 8
 MOVED = 0.25  # standard deviations
 OF_SEQUENCES = (nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def batch_leak(patient: Patient) -> Iterator[Finding]:
@@ -35,8 +35,9 @@ def batch_leak(patient: Patient) -> Iterator[Finding]:
         "batch-leak",
         "fault",
         seen.layer,
-        f"In evaluation mode the output for a sample changes by {seen.difference:.2g} of its size "
-        f"when the {seen.samples - 1} others in its batch are exchanged; it shows {where}.",
+        f"In evaluation mode the output for a sample changes by {short(seen.difference)} of its "
+        f"size when the rest of its batch, {counted(seen.samples - 1, 'sample')}, is exchanged; it "
+        f"shows {where}.",
         {"difference": seen.difference, "at_layer": seen.at_layer, "samples": seen.samples},
         "Use running statistics in evaluation mode (track_running_stats=True, module.training as "
         "the switch), or average over dims that do not hold samples.",
@@ -91,8 +92,8 @@ def degenerate_set(patient: Patient) -> Iterator[Finding]:
                 "degenerate-set",
                 kind,
                 worst.layer,
-                f"Of an input of shape {worst.shape} it normalizes {number} value"
-                f"{'s' if number > 1 else ''} at a time, so that what is left is "
+                f"Of an input of shape {worst.shape} it normalizes "
+                f"{counted(number, 'value')} at a time, so that what is left is "
                 f"{comes.get(number, 'little but their order')}; so it is in "
                 f"{many(list(dict.fromkeys(call.layer for call in calls)))}.",
                 {"values": number, "layers": len({call.layer for call in calls})},
@@ -119,8 +120,11 @@ def _is_switched_off(module: nn.Module) -> bool:
 def wrong_axis(patient: Patient) -> Iterator[Finding]:
     """Whether a norm averages over positions what should be features, or the reverse.
 
-    Where the features are is known from the layer before, if the norm's input has the shape of
-    what that puts out.
+    Where the features are is known from the layer before, also where its output was turned over
+    or went through an activation. That is a proof for layers that tell positions from features:
+    convolutions, embeddings, recurrent layers and attention. A linear layer does not: that of a
+    mixer maps positions, and with a batch norm behind it the rows of a sample may well be meant, as
+    the fields of a table are. So behind linear layers it is a note.
     """
     seen: set[str] = set()
     for call in patient.evaluation.calls:
@@ -134,8 +138,8 @@ def wrong_axis(patient: Patient) -> Iterator[Finding]:
                 "wrong-axis",
                 kind,
                 call.layer,
-                f"Of an input of shape {call.shape} with its features in dim {before.dim}, where "
-                f"{before.name!r} puts them, {words}",
+                f"Of an input of shape {call.shape} with the features of {before.name!r} in dim "
+                f"{before.dim} {words}",
                 {"features": call.shape[before.dim], "dim": before.dim},
                 "Bring the features to where the norm expects them: dim 1 for batch, group and "
                 "instance norm, the last for layer and RMS norm; x.transpose(1, 2) does it.",
@@ -147,11 +151,11 @@ def _judge_axes(patient: Patient, call: Call) -> tuple[str, str]:
     assert call.before is not None  # noqa: S101 - the caller has asked
     features, module = call.before.dim, patient.norms[call.layer]
     positions = [d for d in range(1, len(call.shape)) if d != features]
+    certain = isinstance(call.before.module, OF_SEQUENCES) or _of_indices(patient)
     if call.axes is None:
         of_channels = is_batch_norm(module) or is_instance_norm(module)
         if features == 1 or not (of_channels or isinstance(module, nn.GroupNorm)):
             return "", ""
-        certain = isinstance(call.before.module, OF_SEQUENCES) or _of_indices(patient)
         words = f"it takes the {call.shape[1]} positions of dim 1 for features."
         return ("fault" if certain else "note"), words
     over = sorted(call.axes - {0})
@@ -160,7 +164,8 @@ def _judge_axes(patient: Patient, call: Call) -> tuple[str, str]:
     if over and features not in over:
         one = "over the positions, which are no features."
         whole = f"it normalizes along dim {', '.join(map(str, over))}, {one}"
-        return ("fault" if len(over) == 1 else "note"), whole
+        certain |= isinstance(call.before.module, CONVOLUTIONS)
+        return ("fault" if certain and len(over) == 1 else "note"), whole
     return "", ""
 
 
@@ -182,8 +187,8 @@ def padding_counted(patient: Patient) -> Iterator[Finding]:
             "padding-counted",
             "fault",
             worst,
-            f"Padded positions take part in the mean, which without them is {moved[worst]:.2g} "
-            f"standard deviations from here; so it is in {many(list(moved))}.",
+            "Padded positions take part in the mean, which without them is "
+            f"{deviations(moved[worst])} from here; so it is in {many(list(moved))}.",
             {"layers": len(moved), "moved": moved[worst]},
             "Take the valid positions out before the norm, x[mask], or use layer norm, whose mean "
             "is that of one position.",

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from .configuration import many
-from .findings import Finding
+from .findings import Finding, many, short
 from .patient import Patient
 
 __all__ = ["eps_rules", "low_precision", "nonfinite_activation"]
@@ -21,7 +20,7 @@ def low_precision(patient: Patient) -> Iterator[Finding]:
     if lost:
         worst = max(lost, key=lambda layer: lost[layer])
         error = lost[worst]
-        wrong = f"is off by {100 * error:.3g} %" if math.isfinite(error) else "is not finite"
+        wrong = f"is off by {short(100 * error)} %" if math.isfinite(error) else "is not finite"
         yield Finding(
             "low-precision",
             "fault",
@@ -47,11 +46,12 @@ def nonfinite_activation(patient: Patient) -> Iterator[Finding]:
         where = f"Batch {batch} brings NaN or infinity"
     else:
         where = f"NaN or infinity comes out of {layer or 'the model'!r} for finite inputs"
+        where += f", in batch {batch}"
     yield Finding(
         "nonfinite-activation",
         "fault",
         layer or "",
-        f"{where}, in batch {batch}, for the first time; what comes after it can't be judged.",
+        f"{where}, for the first time; what comes after it can't be judged.",
         {"batch": batch},
         "Look at what comes into this layer: a division by 0, the logarithm of 0, or a number too "
         "large for its dtype; float16 ends at 65504.",
@@ -78,7 +78,7 @@ def eps_rules(patient: Patient) -> Iterator[Finding]:
             "eps-rules",
             "note",
             worst,
-            f"The variance is below eps in {100 * shares[worst]:.2g} % of what it normalizes, "
+            f"The variance is below eps in {short(100 * shares[worst])} % of what it normalizes, "
             f"which then hardly is; there are such sets in {many(list(shares))}.",
             {"layers": len(shares), "share": shares[worst]},
             "Nothing, if these are dead channels. If all are small, scale up what comes in or take "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .batches import Batch, LossFunction, call, compared, guess, join, losses, pick, size
-from .chance import falls
+from .chance import LEVEL, falls
 from .kinds import is_instance_norm, memory, tells_moments
 from .measures import moments
 from .watching import passing, tensor_in, watched
@@ -17,6 +17,7 @@ __all__ = ["Judged", "Proof", "Recalibration"]
 
 
 WORTH, LITTLE = 0.1, 0.02  # of the loss of a constant guess, or of the variance of the outputs
+TRIED = 4  # maps of the input, at most, which share a level
 LEAST = 8  # samples in a batch whose statistics are used, where samples can be mixed
 
 
@@ -159,17 +160,25 @@ class Recalibration:
             return _by_loss(before, self._judged(chosen), self.guess)
         return self._by_distance(before, self._judged(chosen, own=True))
 
-    def proof_of_input(self, change: Callable[[Any], Any], first: str) -> Proof:
-        """With a function of the input in its place. It does not hold if new statistics do better,
-        or if those of the first layer alone do not do as well: no other layer would notice."""
+    def proof_of_input(self, change: Callable[[Any], Any], first: str) -> tuple[Proof, bool]:
+        """With a function of the input in its place; and whether that alone helps, as new
+        statistics of all layers do not do as well.
+
+        If they do, it holds only if those of the first layer do, too, since no other layer would
+        notice. It never holds if they do better.
+        """
         before, after = self._judged(), self._judged(change=change)
         if not _have_losses(before):
-            return self._by_distance(before, after)
-        proof = _by_loss(before, after, self.guess)
-        anew = self._judged(frozenset(self.layers))
-        there = self._judged(frozenset([first]))
-        worse = (_by_loss(one, anew, self.guess).shows for one in (after, there))
-        return proof._replace(holds=proof.holds and not any(worse))
+            return self._by_distance(before, after), False
+        proof = _by_loss(before, after, self.guess, LEVEL / TRIED)
+        anew, there = self._judged(frozenset(self.layers)), self._judged(frozenset([first]))
+
+        def better(one: list[Judged], other: list[Judged]) -> bool:
+            return _by_loss(other, one, self.guess).shows
+
+        alone = better(after, anew)
+        worse = better(anew, after) or (not alone and better(anew, there))
+        return proof._replace(holds=proof.holds and not worse), alone
 
     def _judged(
         self,
@@ -220,16 +229,18 @@ def _have_losses(judged: list[Judged]) -> bool:
     return all(one.losses is not None for one in judged)
 
 
-def _by_loss(before: list[Judged], after: list[Judged], guess: float) -> Proof:
+def _by_loss(
+    before: list[Judged], after: list[Judged], guess: float, level: float = LEVEL
+) -> Proof:
     first, second = (
         torch.cat([half.losses for half in one if half.losses is not None])
         for one in (before, after)
     )
-    return _proof(first, second, unit=guess, loss=True)
+    return _proof(first, second, unit=guess, loss=True, level=level)
 
 
-def _proof(first: Tensor, second: Tensor, unit: float, loss: bool) -> Proof:
-    holds, shows = (falls(first, second, worth=share * unit) for share in (WORTH, LITTLE))
+def _proof(first: Tensor, second: Tensor, unit: float, loss: bool, level: float = LEVEL) -> Proof:
+    holds, shows = (falls(first, second, share * unit, level) for share in (WORTH, LITTLE))
     return Proof(float(first.mean()), float(second.mean()), holds, shows, loss)
 
 

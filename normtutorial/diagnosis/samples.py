@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .chance import LEVEL, differ, share_between
-from .findings import Finding
+from .findings import Finding, deviations, short
 from .kinds import is_batch_norm
 from .patient import Patient
 
@@ -42,9 +42,9 @@ def batch_composition(patient: Patient) -> Iterator[Finding]:
             "batch-composition",
             "fault",
             "",
-            f"The batches are not alike: {100 * share:.2g} % of the variance of what comes into "
-            f"the batch norms lies between batches, and {100 * usual:.2g} % would if the samples "
-            "were dealt out at random.",
+            f"The batches are not alike: {short(100 * share)} % of the variance of what comes into "
+            f"the batch norms lies between batches, and {short(100 * usual)} % would if the "
+            "samples were dealt out at random.",
             {"share": share, "expected": usual, "batches": len(counts)},
             "Shuffle before batches are made: shuffle=True in the DataLoader, or a sampler that "
             "mixes classes, sources and subjects.",
@@ -75,8 +75,8 @@ def one_norm_two_domains(patient: Patient) -> Iterator[Finding]:
             "one-norm-two-domains",
             "fault",
             worst,
-            f"It is called {count} times for inputs that differ: their means are {mean:.2g} "
-            f"standard deviations apart, their variances a factor of {var:.2g}. It remembers a "
+            f"It is called {count} times for inputs that differ: their means are "
+            f"{deviations(mean)} apart, their variances a factor of {short(var)}. It remembers a "
             "mixture that fits none of them.",
             {"layers": len(apart), "calls": count, "mean_apart": mean, "variance_factor": var},
             "Give each kind of input a norm of its own, or call the model once, on all of them "

@@ -83,6 +83,7 @@ def _known(x: Tensor | None) -> Iterator[Affine]:
     yield Affine("2 * x - 1", (2.0,), (-1.0,))
     yield Affine("(x + 1) / 2", (0.5,), (0.5,))
     yield Affine("x / 127.5 - 1", (1 / 127.5,), (-1.0,))
+    yield Affine("1 - x", (-1.0,), (1.0,))
     for title, (mean, std) in {"ImageNet": IMAGENET, "CIFAR": CIFAR, "MNIST": MNIST}.items():
         if x is None or x.ndim < 3 or x.shape[1] != len(mean):
             continue

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from .configuration import many
-from .findings import Finding
+from .findings import Finding, many
 from .kinds import affine, frozen, is_batch_norm
 from .patient import Patient
 from .stepping import Steps
@@ -72,8 +71,8 @@ def frozen_drifts(patient: Patient) -> Iterator[Finding]:
             "frozen-drifts",
             "fault",
             drifting[0],
-            f"The parameters of {many(drifting)} are frozen, but its running statistics move in a "
-            "step, because it is in training mode.",
+            f"The parameters of {many(drifting)} are frozen, but the running statistics move in a "
+            "step, because training mode is on.",
             {"layers": len(drifting), "memories": len(patient.memories)},
             "Put these layers into evaluation mode after every model.train(), best by overriding "
             "train(); requires_grad is for parameters alone.",
@@ -85,7 +84,7 @@ def left_in_eval(patient: Patient) -> Iterator[Finding]:
     if not patient.step:
         return
     first, _, third = patient.users_steps
-    for steps, when in (first, ""), (third, ", once evaluate() has run"):
+    for steps, when in (first, ""), (third, " after evaluate()"):
         learning = [
             name
             for name, module in patient.memories.items()
@@ -99,8 +98,8 @@ def left_in_eval(patient: Patient) -> Iterator[Finding]:
                 "left-in-eval",
                 "fault",
                 learning[0],
-                f"In the training step all of {many(learning)} are in evaluation mode{when}, "
-                "although their parameters learn.",
+                f"In the training step{when} evaluation mode is on in all batch norms whose "
+                f"parameters learn: {many(learning)}.",
                 {"layers": len(learning)},
                 "Call model.train() at the beginning of every epoch, and after every evaluation.",
             )

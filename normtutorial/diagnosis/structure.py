@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from .configuration import many
-from .findings import Finding
+from .findings import Finding, many
 from .kinds import is_batch_norm, is_instance_norm
 from .patient import Patient
 

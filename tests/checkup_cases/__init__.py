@@ -15,11 +15,12 @@ from .parts import (
     plain_step,
     points,
     series,
+    tokens,
     train,
     trained,
 )
 
 __all__ = [
     "CLASSES", "FAULTS", "HEALTHY", "batches", "company", "convnet", "images", "mlp", "numbers",
-    "plain_step", "points", "series", "statistics", "steps", "train", "trained", "well",
+    "plain_step", "points", "series", "statistics", "steps", "tokens", "train", "trained", "well",
 ]  # fmt: skip
