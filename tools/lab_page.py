@@ -1,25 +1,21 @@
-"""The lab without the book around it.
+"""The lab of the built book, run by a script (``make book`` comes first).
 
 ``python tools/lab_page.py presets 20 30`` prints what its questions have for an answer at the seeds
 20 to 29, and ``python tools/lab_page.py still`` draws the picture that stands for it on paper.
 """
 
-import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from playwright.sync_api import Browser, Page
 
 from browser import launched
 from chapters import ROOT
-from lab_data import TARGET
 from normtutorial.norms import NORMS
 
-STATIC = ROOT / "book" / "_static"
-STILL = STATIC / "lab" / "still.svg"
+SITE = ROOT / "_build" / "html" / "book"
+STILL = ROOT / "book" / "_static" / "lab" / "still.svg"
 STYLE = """
 text { font: 12px sans-serif; fill: #222 } .title { font-size: 13px; font-weight: 600 }
 .x { text-anchor: middle } .y { text-anchor: end } path { fill: none; stroke-width: 2 }
@@ -29,23 +25,13 @@ text { font: 12px sans-serif; fill: #222 } .title { font-size: 13px; font-weight
 
 
 @contextmanager
-def opened(browser: Browser, size: str = "whole") -> Iterator[Page]:
-    """A page with the lab on it, opened as a file."""
-    norms = {norm.name: {"label": norm.label, "color": norm.color} for norm in NORMS.values()}
-    scripts = [STATIC / "demos.js", *sorted({*(STATIC / "lab").glob("*.js")} - {TARGET})]
-    loads = "".join(f'<script defer src="{path.as_uri()}"></script>' for path in scripts)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "lab.html")
-        file.write_text(
-            f"<!doctype html><script>window.normtutorial = {json.dumps({'norms': norms})}</script>"
-            f'{loads}<div class="demo lab" data-demo="lab" data-size="{size}"></div>',
-            "utf-8",
-        )
-        page = browser.new_page()
-        page.goto(file.as_uri())
-        page.wait_for_selector(".demo-live")
-        yield page
-        page.close()
+def opened(browser: Browser, name: str = "lab") -> Iterator[Page]:
+    """A page with a lab, opened as a file: its own, or the first one, which has the small lab."""
+    page = browser.new_page()
+    page.goto((SITE / f"{name}.html").as_uri())
+    page.wait_for_selector(".lab.demo-live")
+    yield page
+    page.close()
 
 
 def answer(page: Page, name: str, seed: int) -> tuple[int, str]:
@@ -56,15 +42,23 @@ def answer(page: Page, name: str, seed: int) -> tuple[int, str]:
     return told["right"], told["said"]
 
 
+def expected(page: Page) -> dict[str, int]:
+    """The choice that is right by what the page itself says, for each question."""
+    found = page.evaluate(
+        "[...document.querySelectorAll('[data-preset]')].map(({ dataset }) => ({ ...dataset }))"
+    )
+    return {one["preset"]: int(one["right"]) for one in found}
+
+
 def presets(page: Page, seeds: range) -> bool:
-    """Print the answers, and return whether each question had one and the same at all seeds."""
+    """Print the answers, and return whether each question had the one of the page at all seeds."""
     steady = True
-    for name in page.evaluate("Object.keys(window.normtutorial.lab.PRESETS)"):
+    for name, right in expected(page).items():
         told = [answer(page, name, seed) for seed in seeds]
         rights = {right for right, _ in told}
-        steady = steady and len(rights) == 1
+        steady = steady and rights == {right}
         print(
-            f"{name}: {sorted(rights)}",
+            f"{name}: {sorted(rights)}, on the page {right}",
             *(f"  {s}: {one[1]}" for s, one in zip(seeds, told, strict=True)),
             sep="\n",
             flush=True,
@@ -76,10 +70,10 @@ def still(page: Page) -> str:
     """Both curves of the small lab after a run, as one picture."""
     charts = page.evaluate("""async () => {
       const root = document.querySelector(".lab");
-      await root.lab.reset({ pace: "full" });
+      await root.lab.reset({ pace: 0 });
       await root.lab.play();
       await new Promise((done) => setTimeout(done, 500));
-      return [...root.querySelectorAll(".lab-chart")].map((chart) => chart.innerHTML);
+      return [...root.querySelectorAll(".lab-loss, .lab-accuracy")].map((chart) => chart.innerHTML);
     }""")
     colors = STYLE % (NORMS["none"].color, NORMS["batch"].color)
     panels = (
@@ -92,7 +86,7 @@ def still(page: Page) -> str:
 
 
 def main(what: str, first: str = "0", end: str = "10") -> int:
-    with launched() as browser, opened(browser, "small" if what == "still" else "whole") as page:
+    with launched() as browser, opened(browser, "intro" if what == "still" else "lab") as page:
         if what == "still":
             STILL.write_text(still(page), "utf-8")
             return 0

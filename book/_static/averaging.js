@@ -6,21 +6,11 @@
 
 {
   const book = window.normtutorial;
-  const { html, svg, row, slider, radios, PLOT, emptyPlot } = book.pieces;
-  const { left, right, top, width, height, inner } = PLOT;
+  const { PLOT, along, emptyPlot, grid, html, radios, row, slider, svg, titles } = book.pieces;
+  const { left, top, inner } = PLOT;
 
   const percent = (x) => `${(100 * x).toFixed(1)} %`;
   const digits = (x) => (x >= 0.0995 ? x.toFixed(2) : x.toPrecision(2));
-
-  /** Lines across a plot at the given heights, with their labels. */
-  const grid = (heights) => heights.flatMap(([y, text]) => [
-    svg("line", { x1: left, x2: width - right, y1: y, y2: y, class: "grid" }),
-    svg("text", { x: left - 5, y: y + 4, class: "tick" }, text),
-  ]);
-  const titles = (below, beside) => [
-    svg("text", { x: (left + width) / 2, y: height - 4, class: "label" }, below),
-    svg("text", { transform: `translate(11 ${top + inner.height / 2}) rotate(-90)`, class: "label" }, beside),
-  ];
 
   /** Accuracy over the line: all curves thin, the chosen one thick, the place on it as a dot. */
   function drawLine(plot, data, chosen, stop) {
@@ -31,8 +21,7 @@
     });
     plot.replaceChildren(
       ...grid([0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => [y(value), String(value)])),
-      ...[0, 0.25, 0.5, 0.75, 1].map((value) =>
-        svg("text", { x: x(value), y: height - 20, class: "label" }, String(value))),
+      ...along([0, 0.25, 0.5, 0.75, 1].map((value) => [x(value), value])),
       ...titles("share of network b", "test accuracy"),
       ...data.lines.map((line) => curve(line.accuracy, "other")),
       curve(chosen.accuracy, "chosen"),
@@ -46,13 +35,11 @@
     const pitch = inner.width / values.length;
     plot.replaceChildren(
       ...grid([1, 0.1, 0.01, 0.001].map((value) => [y(value), String(value)])),
-      ...values.flatMap((value, i) => {
-        const height = y(0.001) - y(Math.min(value, 1));
-        return [
-          svg("rect", { x: left + pitch * (i + 0.2), width: pitch * 0.6, y: y(Math.min(value, 1)), height, class: "bar" }),
-          svg("text", { x: left + pitch * (i + 0.5), y: PLOT.height - 20, class: "label" }, String(i + 1)),
-        ];
-      }),
+      ...values.map((value, i) => svg("rect", {
+        x: left + pitch * (i + 0.2), width: pitch * 0.6, y: y(Math.min(value, 1)),
+        height: y(0.001) - y(Math.min(value, 1)), class: "bar",
+      })),
+      ...along(values.map((_, i) => [left + pitch * (i + 0.5), i + 1])),
       ...titles("layer", "variance left"));
   }
 
@@ -69,8 +56,7 @@
       const weight = `${Math.round(100 * data.weights[stop])} %`;
       drawLine(line, data, chosen, stop);
       drawLayers(layers, found);
-      ofB.shown.value = weight;
-      ofB.input.setAttribute("aria-valuetext", `${weight} of network b`);
+      ofB.show(weight, `${weight} of network b`);
       said.replaceChildren(
         html("strong", {}, `${weight} of network b, units ${units}, ${statistics} statistics. `),
         "Test accuracy ", html("span", { "data-accuracy": chosen.accuracy[stop] }, percent(chosen.accuracy[stop])),
@@ -82,8 +68,7 @@
     }
 
     const several = (key) => [...new Set(data.lines.map((one) => one[key]))].map((text) => [text, text]);
-    const ofB = slider("share of b", data.weights.length - 1, (value) => { stop = value; show(); });
-    ofB.input.value = stop;
+    const ofB = slider("share of b", { max: data.weights.length - 1, value: stop }, (value) => { stop = value; show(); });
     root.replaceChildren(
       radios("Units of b", several("units"), units, (value) => { units = value; show(); }),
       radios("Statistics", several("statistics"), statistics, (value) => { statistics = value; show(); }),

@@ -6,7 +6,7 @@
 
 {
   const book = window.normtutorial;
-  const { html, svg, row, slider, range, minus, PLOT, emptyPlot } = book.pieces;
+  const { PLOT, along, emptyPlot, grid, html, minus, range, row, slider, svg, titles } = book.pieces;
 
   const number = (x) => minus(x >= 1000 ? Math.round(x).toLocaleString("en").replace(",", "\u202f")
     : String(Number(x.toPrecision(3))));
@@ -22,7 +22,7 @@
 
   /** Draw a panel: all runs thin, the chosen one thick, the moment as a dot. */
   function draw(plot, data, panel, run, moment) {
-    const { left, right, top, width, height, inner } = PLOT;
+    const { left, right, top, width, inner } = PLOT;
     const [low, high] = decades(panel.rows);
     const x = (i) => left + inner.width * (i + 0.5) / data.moments.length;
     const y = (value) => top + inner.height * (high - Math.log10(value)) / (high - low);
@@ -32,14 +32,9 @@
       points: values.map((value, i) => `${x(i)},${y(value).toFixed(1)}`).join(" "), class: style,
     });
     plot.replaceChildren(
-      ...heights.flatMap((i) => [
-        svg("line", { x1: left, x2: width - right, y1: y(10 ** i), y2: y(10 ** i), class: "grid" }),
-        svg("text", { x: left - 5, y: y(10 ** i) + 4, class: "tick" }, power(i)),
-      ]),
-      ...data.moments.flatMap((value, i) => (i % 2 ? []
-        : [svg("text", { x: x(i), y: height - 22, class: "label" }, String(value))])),
-      svg("text", { x: (left + width) / 2, y: height - 6, class: "label" }, data.time),
-      svg("text", { transform: `translate(11 ${top + inner.height / 2}) rotate(-90)`, class: "label" }, panel.name),
+      ...grid(heights.map((i) => [y(10 ** i), power(i)])),
+      ...along(data.moments.map((value, i) => [x(i), value]).filter((_, i) => i % 2 === 0)),
+      ...titles(data.time, panel.name),
       ...(panel.guide === null ? []
         : [svg("line", { x1: left, x2: width - right, y1: y(panel.guide), y2: y(panel.guide), class: "guide" })]),
       ...panel.rows.map((values) => line(values, "other")),
@@ -55,10 +50,8 @@
 
     function show() {
       const [value, when] = [number(data.values[run]), data.moments[moment]];
-      setting.shown.value = value;
-      time.shown.value = when;
-      setting.input.setAttribute("aria-valuetext", `${data.setting} ${value}`);
-      time.input.setAttribute("aria-valuetext", `${data.time} ${when}`);
+      setting.show(value, `${data.setting} ${value}`);
+      time.show(when, `${data.time} ${when}`);
       said.replaceChildren(
         html("strong", {}, `${data.setting} ${value}, ${data.time} ${when}. `),
         ...data.panels.flatMap((panel, i) => [i ? "; " : "", `${panel.name} `,
@@ -69,9 +62,8 @@
       });
     }
 
-    const setting = slider(data.setting, data.values.length - 1, (i) => { run = i; show(); });
-    const time = slider(data.time, data.moments.length - 1, (i) => { moment = i; show(); });
-    setting.input.value = run;
+    const setting = slider(data.setting, { max: data.values.length - 1, value: run }, (i) => { run = i; show(); });
+    const time = slider(data.time, { max: data.moments.length - 1 }, (i) => { moment = i; show(); });
     root.replaceChildren(row(setting.node, time.node), row(...plots), said,
       html("p", { class: "demo-origin" }, data.origin));
     show();

@@ -5,71 +5,18 @@
  * `normtutorial.demos`; all numbers that it shows are computed by the functions of
  * `normtutorial.normalize`, which the tests compare with Python's. What the norms are called comes
  * from `norms.js`, which is written from the module's registry when the book is built.
- *
- * Classic scripts on one namespace, since a page opened as a file cannot load modules.
  */
 "use strict";
 
-window.normtutorial ??= {};
-
 {
   const book = window.normtutorial;
-
-  /* ---- small helpers ------------------------------------------------------------------- */
-
-  const fill = (node, attributes, children) => {
-    for (const [name, value] of Object.entries(attributes)) {
-      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-      else if (value !== false) node.setAttribute(name, value === true ? "" : value);
-    }
-    node.append(...children);
-    return node;
-  };
-  const html = (tag, attributes = {}, ...children) =>
-    fill(document.createElement(tag), attributes, children);
-  const svg = (tag, attributes = {}, ...children) =>
-    fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-  const row = (...children) => html("div", { class: "demo-row" }, ...children);
+  const {
+    PLOT, buttons, emptyPlot, fixed, grid, html, minus, radios, range, row, select, slider, svg, ticks, titles,
+  } = book.pieces;
 
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
-  const range = (n) => Array.from({ length: n }, (_, i) => i);
   const clamp = (x, low, high) => Math.max(low, Math.min(high, x));
   const same = (a, b) => a.every((v, i) => v === b[i]);
-  const minus = (text) => String(text).replace("-", "\u2212");
-  const fixed = (x, digits = 2) => {
-    const text = x.toFixed(digits);
-    return minus(Number(text) === 0 ? text.replace("-", "") : text);
-  };
-
-  let ids = 0;
-  const newId = () => `demo-${++ids}`;
-
-  /** Options are pairs of a value and its text. */
-  const radios = (legend, options, chosen, change) => {
-    const name = newId();
-    const choices = options.map(([value, text]) =>
-      html("label", {}, html("input", {
-        type: "radio", name, checked: value === chosen, onchange: () => change(value),
-      }), ` ${text}`));
-    return html("fieldset", {}, html("legend", {}, legend), ...choices);
-  };
-
-  const slider = (label, max, change) => {
-    const id = newId();
-    const shown = html("output", { for: id });
-    const input = html("input", {
-      type: "range", id, min: 0, max, step: 1, value: 0, oninput: () => change(Number(input.value)),
-    });
-    const node = html("div", { class: "demo-slider" }, html("label", { for: id }, label), input, shown);
-    return { node, input, shown };
-  };
-
-  const select = (label, texts, change) => {
-    const id = newId();
-    const input = html("select", { id, onchange: () => change(input.selectedIndex) },
-      ...texts.map((text, i) => html("option", { value: i }, text)));
-    return html("div", { class: "demo-select" }, html("label", { for: id }, label), input);
-  };
 
   /* ---- the normalizations of a block x[n][c][l] ------------------------------------------ */
 
@@ -166,7 +113,7 @@ window.normtutorial ??= {};
         svg("circle", { cx: x + side / 2, cy: y + side / 2, r: 4 }));
       return { at, node };
     }));
-    const size = `0 0 ${H * W * pitch + 30} ${C * pitch + 36}`;
+    const size = `0 0 ${H * W * pitch + 30} ${C * pitch + 42}`;
     const picture = svg("svg", { viewBox: size, class: "demo-block", "aria-hidden": "true" },
       svg("text", { x: 30, y: 12 }, `sample ${n + 1}`),
       ...range(C).map((c) => svg("text", { x: 2, y: top + c * pitch + 16 }, `c${c + 1}`)),
@@ -183,7 +130,7 @@ window.normtutorial ??= {};
     const samples = range(N).map((n) => drawSample(n, choose));
     const picture = html("div", { class: "demo-row", role: "img" }, ...samples.map((s) => s.picture));
     const sliders = [["sample n", N], ["channel c", C], ["position p", H * W]].map(([text, size], axis) =>
-      slider(text, size - 1, (value) => choose(chosen.map((v, i) => (i === axis ? value : v)))));
+      slider(text, { max: size - 1 }, (value) => choose(chosen.map((v, i) => (i === axis ? value : v)))));
     const said = html("p", { "aria-live": "polite", class: "demo-said" });
     const formula = html("p", { class: "demo-formula" });
 
@@ -195,9 +142,9 @@ window.normtutorial ??= {};
         node.classList.toggle("lit", lit);
         node.classList.toggle("chosen", same(chosen, at));
       }
-      sliders.forEach(({ input, shown }, axis) => {
+      sliders.forEach(({ input, show }, axis) => {
         input.value = chosen[axis];
-        shown.value = chosen[axis] + 1;
+        show(chosen[axis] + 1);
       });
       const what = method.center === false ? "root mean square" : "mean";
       said.replaceChildren(
@@ -259,9 +206,8 @@ window.normtutorial ??= {};
   }
 
   /** Buttons, each of which changes what was read and writes it back. */
-  const buttons = (changes, read, write) => html("div", { class: "demo-buttons" },
-    ...changes.map(([text, change]) =>
-      html("button", { type: "button", onclick: () => write(change(read())) }, text)));
+  const changers = (changes, read, write) =>
+    buttons(changes.map(([text, change]) => [text, () => write(change(read()))]));
 
   const panel = (attributes, ...children) =>
     html("div", { class: "demo-panel", ...attributes }, ...children);
@@ -326,7 +272,7 @@ window.normtutorial ??= {};
     }
 
     root.replaceChildren(
-      buttons(CHANGES, read, write), status,
+      changers(CHANGES, read, write), status,
       row(panel({ "data-input": "" }, input.table),
         ...results.map(({ name, table }) => panel({ "data-norm": name }, table))),
       html("p", { class: "demo-origin" }, "Computed in this page as you type, with \u03b3 = 1, \u03b2 = 0 and \u03b5 = 0.00001. A frame marks what the last change has moved."));
@@ -379,7 +325,7 @@ window.normtutorial ??= {};
     }
 
     root.replaceChildren(
-      buttons(WEIGHT_CHANGES, read, write), status,
+      changers(WEIGHT_CHANGES, read, write), status,
       row(
         panel({ "data-input": "" }, numbersTable(
           [html("strong", {}, "The parameters"), html("br"), "directions v and lengths g"],
@@ -393,37 +339,16 @@ window.normtutorial ??= {};
 
   /* ---- the activation explorer ------------------------------------------------------------ */
 
-  const PLOT = { width: 320, height: 260, left: 44, right: 4, top: 10, bottom: 34 };
-  PLOT.inner = { width: PLOT.width - PLOT.left - PLOT.right, height: PLOT.height - PLOT.top - PLOT.bottom };
-
-  /** Round tick values for an axis. */
-  function ticks(low, high) {
-    const raw = (high - low) / 4;
-    const power = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-    const first = Math.ceil(low / step);
-    return range(Math.floor(high / step) - first + 1).map((i) => Number(((first + i) * step).toPrecision(6)));
-  }
-
   /** The height at which a value is drawn; what is out of range stands at the edge. */
   const heightIn = ([low, high]) => (value) =>
     PLOT.top + PLOT.inner.height * (high - clamp(value, low, high)) / (high - low);
 
-  const emptyPlot = () => svg("svg", {
-    viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, class: "demo-plot", role: "img",
-  });
-
   /** Empty a plot and draw its axes. */
   function drawAxes(plot, ends, xlabel) {
     const height = heightIn(ends);
-    const { left, right, top, width, inner } = PLOT;
     plot.replaceChildren(
-      ...ticks(...ends).flatMap((value) => [
-        svg("line", { x1: left, x2: width - right, y1: height(value), y2: height(value), class: "grid" }),
-        svg("text", { x: left - 5, y: height(value) + 4, class: "tick" }, minus(value)),
-      ]),
-      svg("text", { x: (left + width) / 2, y: PLOT.height - 8, class: "label" }, xlabel),
-      svg("text", { transform: `translate(11 ${top + inner.height / 2}) rotate(-90)`, class: "label" }, "value entering the ReLU"));
+      ...grid(ticks(...ends).map((value) => [height(value), minus(value)])),
+      ...titles(xlabel, "value entering the ReLU"));
   }
 
   function drawUnits(plot, ends, units) {
@@ -473,8 +398,7 @@ window.normtutorial ??= {};
       const medians = layer.units[frame].map((percentiles) => percentiles[2]);
       drawUnits(units, layer.range, layer.units[frame]);
       drawHistogram(histogram, layer.range, layer.shares[frame]);
-      time.shown.value = step;
-      time.input.setAttribute("aria-valuetext", `training step ${step}`);
+      time.show(step, `training step ${step}`);
       said.replaceChildren(
         html("strong", {}, `${label(norm)}, ${name}, step ${step}. `),
         `Mean ${fixed(layer.mean[frame])}, standard deviation `,
@@ -486,7 +410,7 @@ window.normtutorial ??= {};
     }
 
     const layers = Object.keys(data.runs[norm].layers).map((_, i) => `${ORDINALS[i]} hidden layer`);
-    const time = slider("training step", data.frames.length - 1, (value) => { frame = value; show(); });
+    const time = slider("training step", { max: data.frames.length - 1 }, (value) => { frame = value; show(); });
     root.replaceChildren(
       radios("Normalization", names.map((n) => [n, label(n)]), norm, (n) => { norm = n; show(); }),
       row(select("Layer", layers, (i) => { depth = i; show(); }), time.node),
@@ -497,7 +421,6 @@ window.normtutorial ??= {};
 
   /* ---- start ------------------------------------------------------------------------------ */
 
-  book.pieces = { html, svg, row, slider, radios, range, minus, fixed, PLOT, emptyPlot }; // for demonstrations in other files
   book.demos = { ...book.demos, "shared-mean": sharedMean, "try-it": tryIt, weights, explorer };
 
   const start = () => {

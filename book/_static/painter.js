@@ -6,7 +6,7 @@
 
 {
   const book = window.normtutorial;
-  const { html, row, slider, radios } = book.pieces;
+  const { html, radios, row, slider } = book.pieces;
 
   function painter(root) {
     const data = JSON.parse(root.querySelector("script").textContent);
@@ -25,8 +25,7 @@
       if (sheet.complete) pen.drawImage(sheet, fine * side, coarse * side, side, side, 0, 0, side, side);
       for (const [one, stop] of [[ofCoarse, coarse], [ofFine, fine]]) {
         one.input.value = stop;
-        one.shown.value = way(stop);
-        one.input.setAttribute("aria-valuetext", `${way(stop)} of the way from ${a} to ${b}`);
+        one.show(way(stop), `${way(stop)} of the way from ${a} to ${b}`);
       }
       const ink = pair.ink[coarse][fine];
       said.replaceChildren(
@@ -35,8 +34,8 @@
       canvas.setAttribute("aria-label", `A painted picture. ${said.textContent}`);
     }
 
-    const ofCoarse = slider("layers 1 and 2", stops - 1, (stop) => { coarse = stop; show(); });
-    const ofFine = slider("layers 3 and 4", stops - 1, (stop) => { fine = stop; show(); });
+    const ofCoarse = slider("layers 1 and 2", { max: stops - 1 }, (stop) => { coarse = stop; show(); });
+    const ofFine = slider("layers 3 and 4", { max: stops - 1 }, (stop) => { fine = stop; show(); });
     root.replaceChildren(
       radios("Digits", data.pairs.map((one) => [one, `${one.digits[0]} to ${one.digits[1]}`]), pair,
         (one) => { pair = one; show(); }),

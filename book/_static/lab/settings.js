@@ -1,62 +1,68 @@
-/* What can be set in the lab, and how a situation stands in the address: #lab?depth=8&lr=0.3 */
+/* What is set. The controls of the page (book/_templates/lab.html) know its labels, limits and where it
+ * begins, and it stands in the address as well: #lab?depth=8&lr=0.3 */
 "use strict";
 
-window.normtutorial.lab ??= {};
-
 {
-  const { lab } = window.normtutorial;
-  const steps = (from, to, by) => Array.from({ length: Math.round((to - from) / by) + 1 }, (_, i) => from + i * by);
-  const powers = (from, to, by) => steps(from, to, by).map((e) => Number((10 ** e).toPrecision(2)));
+const { lab } = window.normtutorial;
 
-  /* Each setting with its label, its values and the one to begin with. `live` acts on running networks;
-     the others start them anew. */
-  lab.SETTINGS = {
-    lr: { label: "Learning rate", values: powers(-4, 1, 0.1), start: 0.1, live: true },
-    batch_size: { label: "Batch size", values: [2, 4, 8, 16, 32, 64, 128], start: 32, live: true },
-    depth: { label: "Hidden layers", values: steps(1, 8, 1), start: 3 },
-    width: { label: "Units in each", values: steps(8, 64, 8), start: 32 },
-    scale: { label: "First weights, times He\u2019s", values: powers(-2, 2, 0.1), start: 1 },
-    momentum: { label: "Batch norm\u2019s momentum", values: powers(-3, 0, 0.5), start: 0.1, live: true },
-    activation: { label: "Activation", texts: { relu: "ReLU", tanh: "tanh", sigmoid: "sigmoid" } },
-    optimizer: { label: "Optimizer", texts: { sgd: "SGD", momentum: "SGD with momentum", adam: "Adam" } },
-    order: { label: "Batches", live: true, texts: { shuffled: "shuffled", sorted: "sorted by class" } },
-    evaluate: {
-      label: "Batch norm is tested with", live: true,
-      texts: { running: "running statistics", batch: "the batch\u2019s own" },
-    },
-    pace: { label: "Steps a second", live: true, texts: { steady: "60", slow: "10", full: "all it can" } },
-    seed: { label: "Seed", values: steps(0, 99, 1), start: 0 },
-  };
-  lab.NORMS = ["none", "batch", "layer", "rms", "weight"];
-  for (const one of Object.values(lab.SETTINGS)) {
-    if (one.texts) Object.assign(one, { values: Object.keys(one.texts), start: Object.keys(one.texts)[0] });
+function value({ type, value, dataset: { base } }) {
+  if (type !== "range") return value;
+  const is = base ? base ** value : Number(value);
+  return Number.isInteger(is) ? is : Number(is.toPrecision(2));
+}
+
+/** What is unknown or missing is as at the beginning; the browser brings a slider within its limits. */
+function set(input, to) {
+  const { type, options, defaultValue, dataset: { base } } = input;
+  const at = base ? Math.log(to) / Math.log(base) : Number(to);
+  if (type === "range") input.value = Number.isFinite(at) ? at : defaultValue;
+  else {
+    input.value = to;
+    if (!input.value) input.selectedIndex = Math.max(0, [...options].findIndex((one) => one.defaultSelected));
   }
+}
 
-  /** Settings that are sound: what is missing or unknown is as at the beginning. */
-  lab.settings = (given = {}) => {
-    const sound = (name, { values, start, texts }) => {
-      if (texts) return values.includes(String(given[name])) ? String(given[name]) : start;
-      const value = Number(given[name] ?? start), whole = values.every(Number.isInteger);
-      const within = value >= values[0] && value <= values.at(-1) && (!whole || Number.isInteger(value));
-      return within ? value : start;
-    };
-    const norms = [].concat(given.norms ?? []);
-    return {
-      norms: norms.length === 2 && norms.every((norm) => lab.NORMS.includes(norm)) ? norms : ["none", "batch"],
-      ...Object.fromEntries(Object.entries(lab.SETTINGS).map(([name, one]) => [name, sound(name, one)])),
-    };
-  };
+function tell(input) {
+  if (input.type !== "range") return;
+  const shown = input.nextElementSibling;
+  shown.value = lab.number(value(input), 3);
+  input.setAttribute("aria-valuetext", shown.value);
+}
 
-  /** The part of an address after #lab?, or what it says. A preset stands for its settings. */
-  lab.write = (settings, preset) => {
-    const start = lab.settings();
-    const other = Object.entries(settings).filter(([name, value]) =>
-      (preset ? name === "seed" : true) && String(value) !== String(start[name]));
-    return `#lab?${new URLSearchParams([...(preset ? [["preset", preset]] : []), ...other])}`.replaceAll("%2C", ",");
+/** The controls of a lab: change(name, live) hears what the reader sets, at once of what is live. */
+lab.controls = (root, change) => {
+  const inputs = [...root.querySelectorAll("[name]")];
+  const read = () => {
+    const settings = { norms: [] };
+    for (const input of inputs) {
+      if (input.name === "norms") settings.norms.push(input.value);
+      else settings[input.name] = value(input);
+    }
+    return settings;
   };
-  lab.read = (hash) => {
-    if (!hash.startsWith("#lab?")) return null;
-    const given = Object.fromEntries(new URLSearchParams(hash.slice(5)));
-    return given.norms ? { ...given, norms: given.norms.split(",") } : given;
+  const write = (given) => {
+    const norms = String(given.norms).split(",");
+    for (const input of inputs) {
+      set(input, input.name === "norms" ? norms.shift() : given[input.name]);
+      tell(input);
+    }
   };
+  const hear = ({ type, target }) => {
+    if (!inputs.includes(target)) return;
+    const { name, dataset: { live } } = target; // "" for what acts at once, "view" for what only shows
+    tell(target);
+    if (type === (live === undefined ? "change" : "input")) change(name, live);
+  };
+  for (const type of ["input", "change"]) root.addEventListener(type, hear);
+  return { read, start: read(), write };
+};
+
+/** The part of an address after #lab?, or what it says. A preset stands for its settings. */
+lab.write = (settings, start, preset) => {
+  const told = Object.entries(settings).filter(([name, value]) =>
+    (!preset || name === "seed") && String(value) !== String(start[name]));
+  if (preset) told.unshift(["preset", preset]);
+  return `#lab?${new URLSearchParams(told)}`.replaceAll("%2C", ",");
+};
+lab.read = (text) => Object.fromEntries(new URLSearchParams(text));
 }
