@@ -2,7 +2,8 @@
 
 What is folded is decided by ``tools/visible.py``, with which the rules of the page are measured. A
 fold is a plain ``<details>``, so that it opens without a script. The picture comes first: what
-draws a figure is folded under it, and so is what was folded just before.
+draws a figure is folded under it, and so is what was folded just before. Cells of code that follow
+each other are one fold.
 """
 
 import sys
@@ -58,12 +59,28 @@ def below_its_figure(cell: nodes.Element) -> None:
     cell.parent[place:place] = below
 
 
+def is_code(cell: nodes.Node | None) -> bool:
+    """Whether a cell is nothing but a fold named *the code*."""
+    named = isinstance(cell, nodes.container) and cell.get("prompt_show") == "the code"
+    return named and cell["hide_mode"] == "input" and part(cell, "output") is None
+
+
+def join_code(cells: list[nodes.container]) -> None:
+    """Move what is folded as code into the fold of code just before it."""
+    for cell in cells:
+        above = cell.parent[cell.parent.index(cell) - 1] if cell.parent.index(cell) else None
+        if is_code(cell) and is_code(above):
+            part(above, "source").extend(part(cell, "source").children)
+            cell.parent.remove(cell)
+
+
 def name_folds(app: Sphinx, doctree: nodes.document) -> None:
     for cell in cells(doctree):
         if cell.get("hide_mode"):
             fold(cell, cell["hide_mode"], visible.label(source_of(cell), tags_of(cell)))
         if cell.get("hide_mode") == "input" and "figure" in cell["cell_metadata"].get("mystnb", {}):
             below_its_figure(cell)
+    join_code(cells(doctree))
 
 
 def open_fold(self: Any, node: nodes.Element) -> None:

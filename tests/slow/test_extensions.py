@@ -512,6 +512,30 @@ def test_what_makes_a_figure_is_folded_under_it(monkeypatch, before, order):
 
 
 @pytest.mark.parametrize(
+    "after, order",
+    [
+        ([folded("b = 2", ["hide-input"])], ["a = 1b = 2"]),
+        ([folded("b = 2", ["hide-input"]), folded("c = 3", ["hide-input"])], ["a = 1b = 2c = 3"]),
+        ([nodes.paragraph("", "So:"), folded("b = 2", ["hide-input"])], ["a = 1", "So:", "b = 2"]),
+        ([folded("b = 2", [])], ["a = 1", "b = 2"]),
+        ([folded("b = 2", ["hide-cell"])], ["a = 1", "b = 2"]),
+        ([folded("import b", ["hide-input"])], ["a = 1", "import b"]),
+        ([folded("plt.show()", ["hide-input"], figure=True)], ["", "a = 1", "plt.show()"]),
+    ],
+)
+def test_code_that_follows_code_is_in_one_fold(monkeypatch, after, order):
+    for folder in ("tools", "book/_ext"):
+        monkeypatch.syspath_prepend(chapters.ROOT / folder)
+    from folds import name_folds
+
+    page = new_document("")
+    section = nodes.section("", folded("a = 1", ["hide-input"]), *after)
+    page += section
+    name_folds(None, page)
+    assert [one.astext().replace("\n", "").strip() for one in section] == order
+
+
+@pytest.mark.parametrize(
     "text, numbers",
     [
         ("0.3-0.5", ["0.3", "0.5"]),
