@@ -24,7 +24,7 @@ DEMO_CHARACTERS = {
 IMAGE_CHARACTERS = 500_000  # of base64: 375 kB
 CLAIMS_IN_THE_BOOK = 60
 CPU_SECONDS = 60  # of a chapter; a third of it is to spare, for slower machines
-LONG = {"signals": 90, "comparison": 90, "curvature": 90, "convolutions": 90, "transformers": 90}  # at most six
+LONG = dict.fromkeys(("signals", "comparison", "curvature", "convolutions", "transformers"), 90)
 TAGS = {"hide-input", "hide-cell", "hide-output", "nbval-ignore-output", "raises-exception"}
 
 # A statement is read alone, on the page of all claims: it names its subject, and says a number or
