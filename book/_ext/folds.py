@@ -59,18 +59,21 @@ def below_its_figure(cell: nodes.Element) -> None:
     cell.parent[place:place] = below
 
 
-def is_code(cell: nodes.Node | None) -> bool:
-    """Whether a cell is nothing but a fold named *the code*."""
-    named = isinstance(cell, nodes.container) and cell.get("prompt_show") == "the code"
-    return named and cell["hide_mode"] == "input" and part(cell, "output") is None
+def code(cell: nodes.Node | None) -> nodes.container | None:
+    """The source of a cell that is nothing but a fold named *the code*."""
+    if not isinstance(cell, nodes.container) or part(cell, "output"):
+        return None
+    alone = cell.get("hide_mode") == "input" and cell["prompt_show"] == "the code"
+    return part(cell, "source") if alone else None
 
 
 def join_code(cells: list[nodes.container]) -> None:
     """Move what is folded as code into the fold of code just before it."""
     for cell in cells:
-        above = cell.parent[cell.parent.index(cell) - 1] if cell.parent.index(cell) else None
-        if is_code(cell) and is_code(above):
-            part(above, "source").extend(part(cell, "source").children)
+        place = cell.parent.index(cell)
+        above = code(cell.parent[place - 1]) if place else None
+        if above and (source := code(cell)):
+            above.extend(source.children)
             cell.parent.remove(cell)
 
 

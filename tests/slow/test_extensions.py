@@ -5,8 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import nbformat
 import pytest
@@ -382,26 +380,6 @@ def test_a_word_of_the_glossary_leads_there_at_its_first_use_alone(site):
     assert f"of batch norm, and of a {found[1]}, is what" in text
     assert "glossary-word" not in article(site, "part/two.html")  # linked by hand
     assert "glossary-word" not in article(site, "back/all.html")
-
-
-def test_a_question_of_the_lab_is_led_to_by_its_title_and_one_that_is_none_is_refused(monkeypatch):
-    for folder in ("tools", "book/_ext"):
-        monkeypatch.syspath_prepend(chapters.ROOT / folder)
-    from lab import SCRIPTS, PresetRole, presets
-
-    titles = presets()
-    assert len(titles) == (SCRIPTS / "presets.js").read_text("utf-8").count("\n      ask: ") > 5
-    builder = SimpleNamespace(get_relative_uri=lambda *_: "lab.html")
-    env = SimpleNamespace(app=SimpleNamespace(builder=builder), docname="book/one")
-    settings = SimpleNamespace(env=env)
-    reporter = SimpleNamespace(error=lambda text, line: text)
-    role: Any = PresetRole()
-    role.inliner = SimpleNamespace(document=SimpleNamespace(settings=settings), reporter=reporter)
-    role.lineno, role.text = 1, "signals"
-    (link,), said = role.run()
-    assert (link["refuri"], link.astext()) == ("lab.html#lab?preset=signals", titles["signals"])
-    role.text = "signal"
-    assert role.run() == ([], [f"preset knows {', '.join(titles)}, and no 'signal'"]) and not said
 
 
 def test_a_page_brings_its_own_mathjax_if_it_has_formulas_and_no_script_of_icons(site):
