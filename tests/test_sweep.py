@@ -206,9 +206,24 @@ def test_what_is_restated_or_new_needs_the_next_blocks_and_the_old_ones_stay(boo
     book.ran.clear()
     assert sweep.confirm(record, "one", 1) == 0
     assert {block for block, _ in book.ran} == set(range(110, 120))
-    assert held(record, "A") == [(100, 10, 20, 20)]
     assert held(record, "B") == [(100, 10, 18, 20), (110, 10, 20, 20)]
     assert held(record, "C") == [(110, 10, 20, 20)]
+
+
+def test_a_confirmed_claim_is_looked_at_again_where_another_is_asked(book):
+    record = {}
+    book.states(A=("x != 114", "1"))
+    sweep.confirm(record, "one", 1)
+    book.states(A=("x != 114", "1"), B=("x < 2", "1"))
+    cut_off(book, record, 113)
+    assert held(record, "A") == [(100, 10, 20, 20), (110, 3, 6, 6)]
+    assert sweep.confirm(record, "one", 1) == 2
+    assert held(record, "A") == [(100, 10, 20, 20), (110, 10, 18, 20)]
+    found = confirmed.last_of(record["one"]["A"], record["one"]["A"]["identity"])
+    assert str(found) == "held in 38 of 40 unseen runs"
+    book.ran.clear()
+    assert sweep.confirm(record, "one", 1) == 0
+    assert book.ran == []
 
 
 @pytest.mark.parametrize("first", [100, 105, 95, 3])

@@ -63,13 +63,14 @@ def whole(entry: dict[str, Any], now: str) -> list[dict[str, Any]]:
 
 
 def last_of(entry: dict[str, Any], now: str) -> Confirmation | None:
-    """The last confirmation of a claim of this identity; None where there is none."""
+    """The confirmations of a claim of this identity, as one; None where there is none."""
     made = whole(entry, now)
     if not made:
         return None
-    (held, runs, failed, blocks, when) = (made[-1][name] for name in Confirmation._fields[:5])
-    before = sum(bool(one["failed"]) for one in entry["confirmations"] if one is not made[-1])
-    return Confirmation(held, runs, failed, blocks, when, before)
+    held, runs = (sum(one[name] for one in made) for name in ("held", "runs"))
+    failed, blocks = ([each for one in made for each in one[name]] for name in ("failed", "blocks"))
+    before = sum(bool(one["failed"]) for one in entry["confirmations"] if one not in made)
+    return Confirmation(held, runs, failed, blocks, made[-1]["when"], before)
 
 
 def earlier(entry: dict[str, Any], now: str, code: str) -> bool:

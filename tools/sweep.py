@@ -12,8 +12,9 @@ Blocks below 100 are there to choose by. A confirmation takes the first ten from
 been looked at for no claim of the chapter, and is recorded in records/claims.json whatever it says:
 a block is used up by looking at it. It is a claim's for as long as its sentence, its condition and
 the code before it are the same (identity.py). A claim that is restated needs the next ten, and its
-failed confirmations stay beside the new one. When only the module beneath has changed, and the
-claim's figure with it, the same blocks are run again: a regression test, and no confirmation.
+failed confirmations stay beside the new one; the others of its chapter are run with it, and what
+comes out is added to theirs. When only the module beneath has changed, and the claim's figure with
+it, the same blocks are run again: a regression test, and no confirmation.
 
 A claim that reads a study's record is asked at one block, since there are ten seeds of the study in
 it; when it is restated, at the next one, which the study must run first. One that reads a record
@@ -229,6 +230,25 @@ def wanted(
     return groups
 
 
+def along(
+    record: dict[str, Any], chapter: str, blocks: range, asked: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What is confirmed already, and is looked at again where others are asked at fresh blocks."""
+    code, found = identity.code(chapter), {}
+    for sentence, (now, claim) in identity.stored(chapter).items():
+        entry = record.get(chapter, {}).get(sentence)
+        if sentence in asked or claim.record or not entry or not whole(entry, now):
+            continue
+        cut = [
+            one
+            for one in entry["confirmations"]
+            if (one["identity"], one["code"]) == (now, code) and one["blocks"][0] == blocks[0]
+        ]
+        if cut or not any(one["blocks"] for one in asked.values()):
+            found[sentence] = (cut or [begun(now, code, claim)])[-1]
+    return found
+
+
 def rest(entry: dict[str, Any], many: int) -> list[int]:
     """The blocks that are left of so many."""
     start = entry["blocks"][0]
@@ -239,6 +259,8 @@ def confirm(record: dict[str, Any], chapter: str, jobs: int, first: int | None =
     """Run what is not confirmed on fresh blocks, and record it. Returns the failures."""
     failures = 0
     for (name, wide), entries in wanted(record, chapter, first).items():
+        if name == "confirmations" and len(wide) > 1:
+            entries |= along(record, chapter, wide, entries)
         there = set.intersection(*(set(entry["blocks"]) for entry in entries.values()))
         blocks = [k for k in wide if k not in there]
         print(f"{chapter}: {name} of {len(entries)} claims, blocks {blocks}", flush=True)
