@@ -101,7 +101,9 @@ def test_checkup_looks_at_a_network_of_one_s_own(capsys, tmp_path, monkeypatch):
 
 
 def test_make_help_lists_all():
-    helped = subprocess.check_output(["make", "--no-print-directory", "help"], cwd=ROOT, text=True).splitlines()
+    helped = subprocess.check_output(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, text=True
+    ).splitlines()
     makefile = (ROOT / "Makefile").read_text("utf-8")
     (targets,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
     assert [line.split()[1] for line in helped] == targets.split()
