@@ -1,10 +1,11 @@
 """Sphinx extension: pages leave out the scripts that they do not need.
 
 The theme brings its icons twice, as a font and as a script with all of them (half a megabyte);
-the font is enough. MathJax is for pages with formulas. Figures are stored with 256 colors, which is
-half of their weight and nothing that one sees. And two lists are mended: the entries of a
-bibliography are list items, since the role that docutils gives them is deprecated; and in the index
-of the sources a list inside a list belongs to an item of it.
+the font is enough. Its maps of scripts and styles, for those who change it, are not needed.
+MathJax is for pages with formulas. Figures are stored with 256 colors, which is half of their
+weight and nothing that one sees. And two lists are mended: the entries of a bibliography are list
+items, since the role that docutils gives them is deprecated; and in the index of the sources a list
+inside a list belongs to an item of it.
 """
 
 import re
@@ -37,8 +38,8 @@ def lighten(app: Sphinx, exception: Exception | None) -> None:
             new = MATHJAX.sub("", new)
         if new != old:
             path.write_text(new, "utf-8")
-    for script in site.glob("_static/scripts/fontawesome.js*"):
-        script.unlink()
+    for unused in [*site.glob("_static/scripts/fontawesome.js*"), *site.glob("_static/**/*.map")]:
+        unused.unlink(missing_ok=True)
     for path in site.glob("_images/*.png"):
         reduce_colors(path)
 

@@ -389,6 +389,7 @@ def test_a_page_brings_its_own_mathjax_if_it_has_formulas_and_no_script_of_icons
     assert (site / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1e6
     assert "fontawesome.js" not in one + two
     assert not list(site.glob("_static/scripts/fontawesome.js*"))
+    assert not list(site.glob("_static/**/*.map"))
     books = (site / "back" / "books.html").read_text("utf-8")
     assert 'role="listitem"' in books and "doc-biblioentry" not in books
 

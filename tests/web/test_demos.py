@@ -367,5 +367,9 @@ def test_without_javascript_and_on_paper_something_stands_in(browser, chapter):
     page = context.new_page()
     page.goto(built(chapter).as_uri())
     page.emulate_media(media="print")
-    assert not page.locator(".demo").first.is_visible()
+    demo = page.locator(".demo.demo-live").first
+    controls = demo.locator("button, select, [type=range]").filter(visible=True)
+    assert demo.is_visible() and not controls.count()
+    told = demo.evaluate("demo => getComputedStyle(demo, '::after').content")
+    assert told.startswith('"A still picture.')
     context.close()
