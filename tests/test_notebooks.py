@@ -226,6 +226,12 @@ def test_it_took_no_more_than_two_thirds_of_its_budget(path):
 
 
 @every_notebook
+def test_where_the_images_are_read_a_warning_that_mnist_is_not_there_is_no_other_output(path):
+    loads = [cell for cell in code_cells(path) if re.search(r"\bdigits\(", cell.source)]
+    assert all("nbval-ignore-output" in cell.metadata.get("tags", []) for cell in loads)
+
+
+@every_notebook
 def test_the_kernel_is_any_python3(path):
     assert read(path).metadata.kernelspec.name == "python3"
 
