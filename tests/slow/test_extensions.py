@@ -207,10 +207,10 @@ def test_a_claim_is_a_block_with_what_was_measured_and_how_it_did_on_unseen_seed
     text = article(site, "part/one.html")
     assert blocks(text) == [
         "Two is less than three, as batch norm has it. | "
-        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 18 of 20 unseen runs, "
+        "measured 0.667 to 0.7 · seeds 0 to 2 · held in 38 of 40 unseen runs, "
         "after 1 failed confirmation · on the page of all claims",
         "Three is less than four. | "
-        "recorded in compare · held in 20 of 20 unseen runs, after 1 failed confirmation "
+        "recorded in compare · held in 40 of 40 unseen runs, after 1 failed confirmation "
         "· on the page of all claims",
     ]
     assert "✓" not in text  # a printed line is nowhere left
@@ -244,7 +244,7 @@ def test_every_claim_is_listed_with_a_link_to_where_it_is_made_and_back(site):
     assert len(blocks(text)) == 6  # the one that failed stands first, too, and one that is gone
     failed = (
         "Two is less than three, as batch norm has it. | measured 0.667 to 0.7 · seeds 0 to 2 · "
-        "held in 18 of 20 unseen runs, after 1 failed confirmation · Measured"
+        "held in 38 of 40 unseen runs, after 1 failed confirmation · Measured"
     )
     gone = "Two is three. | held in 19 of 20 unseen runs, then restated · One"
     assert blocks(text)[:3] == [failed, gone, failed]
