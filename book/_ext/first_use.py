@@ -13,9 +13,9 @@ from sphinx.application import Sphinx
 from glossary import page_of, words
 
 EVERYDAY = {
-    "bias", "block", "buffer", "claim", "conditioning", "confirmation", "folding", "inference",
-    "interval", "moments", "normalization", "paired", "power", "scale", "shift", "spread", "study",
-    "token", "unit", "width",
+    "bias", "block", "buffer", "claim", "conditioning", "confirmation", "folding", "gain",
+    "inference", "interval", "moments", "normalization", "paired", "pass", "power", "repair",
+    "scale", "shift", "spread", "study", "token", "unit", "width",
 }  # fmt: skip
 SKIPPED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.emphasis)
 
