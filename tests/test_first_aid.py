@@ -68,4 +68,15 @@ def test_every_entry_has_a_line_or_a_remedy_and_leads_to_a_section():
     assert len(entries) > 20 and len(SEEN) > 15
     for entry in entries:
         assert "*See:*" in entry or "*Do:*" in entry, entry
-        assert ".ipynb#" in entry or "{ref}`checkup-" in entry, entry
+        assert ".ipynb#" in entry or "<checkup-" in entry, entry
+
+
+def test_its_first_screen_names_what_each_entry_is_about():
+    rows = dict(re.findall(r"^\| \{ref\}`.+ <([\w-]+)>` \| (.+) \|$", PAGE, re.MULTILINE))
+    assert len(rows) > 5
+    for label, symptoms in rows.items():
+        (section,) = re.findall(rf"^\({label}\)=\n(.+?)(?=^\([\w-]+\)=|\Z)", PAGE, re.M | re.S)
+        entries = re.findall(r"^\.\.\. (.+)$", section, re.MULTILINE)
+        begins = tuple(symptoms.split(" · "))
+        assert all(entry.startswith(begins) for entry in entries), (label, entries)
+        assert all(any(entry.startswith(one) for entry in entries) for one in begins), label

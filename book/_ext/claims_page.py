@@ -112,17 +112,20 @@ def summary(everything: list[Made], chapters: int) -> nodes.bullet_list:
             f"{len(tried) - failed} held in every run, {failed} failed in some."
         )
     if exact:
-        lines[-1] += f" Exact, so that the seeds made no difference: {exact}."
+        lines[-1] += f" Of these, {exact} are exact, so that the seeds made no difference."
     earlier = sum(made.unseen.earlier for made in tried if made.unseen)
     if earlier:
         lines.append(
-            f"Tried with an earlier module, of which code that a chapter uses has changed since: "
-            f"{earlier}. When such a change moves a figure that is stored here, the claim is run "
-            "on the same seeds again. That is a regression test, and confirms nothing."
+            f"{earlier} were tried with an earlier module: code that their chapters use has "
+            "changed since. When such a change moves a figure that is stored here, the claim is "
+            "run on the same seeds again. That is a regression test, and confirms nothing."
         )
     waiting = sum(made.unseen is None and made.claim.seeds is not None for made in everything)
     if waiting:
         lines.append(f"Not tried on unseen seeds yet, though they depend on seeds: {waiting}.")
+    fixed = sum(made.claim.kind == "recorded" and made.claim.seeds is None for made in everything)
+    if fixed:
+        lines.append(f"Never tried so, because the record that they read has no seeds: {fixed}.")
     items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
     return nodes.bullet_list("", *items, classes=["claims-summary"])
 

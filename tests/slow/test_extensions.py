@@ -566,8 +566,10 @@ def test_on_top_of_the_list_is_how_many_were_tried_and_what_that_does_not_say(mo
         "There are 6 claims in 2 chapters: 2 exact, which no seed could change, 3 measured over "
         "seeds, 1 read from a record.",
         "3 of them were tried on seeds that nobody had looked at: 2 held in every run, 1 failed in "
-        "some. Exact, so that the seeds made no difference: 1.",
+        "some. Of these, 1 are exact, so that the seeds made no difference.",
     ]
-    assert lines[2].startswith("Tried with an earlier module, of which code that a chapter uses")
-    assert " has changed since: 1. When" in lines[2]
-    assert lines[3:] == ["Not tried on unseen seeds yet, though they depend on seeds: 1."]
+    assert lines[2].startswith("1 were tried with an earlier module: code that their chapters use")
+    assert lines[3:] == [
+        "Not tried on unseen seeds yet, though they depend on seeds: 1.",
+        "Never tried so, because the record that they read has no seeds: 1.",
+    ]
