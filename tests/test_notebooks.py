@@ -131,6 +131,13 @@ def test_a_fence_has_a_line_to_itself(path):
 
 
 @every_notebook
+def test_no_line_of_prose_is_a_comment(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":  # MyST leaves a line out that begins with a percent sign
+            assert not re.search(r"^ {0,3}%", cell.source, re.MULTILINE)
+
+
+@every_notebook
 def test_nothing_was_written_to_stderr(path):
     for cell in code_cells(path):
         assert all(output.get("name") != "stderr" for output in cell.outputs), cell.source

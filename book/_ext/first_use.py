@@ -14,7 +14,7 @@ from glossary import page_of, words
 
 EVERYDAY = {
     "bias", "block", "buffer", "claim", "conditioning", "confirmation", "folding", "gain",
-    "inference", "interval", "moments", "normalization", "paired", "pass", "power", "repair",
+    "inference", "interval", "moments", "normalization", "paired", "pass", "power", "REPAIR",
     "scale", "shift", "spread", "study", "token", "unit", "width",
 }  # fmt: skip
 SKIPPED = (nodes.reference, nodes.literal, nodes.math, nodes.title, nodes.caption, nodes.emphasis)
