@@ -39,11 +39,11 @@ from mutants import MISTAKES, PACKAGE, Mutant, digest, every_small_change, files
 RECORD = ROOT / "records" / "mutants.json"
 KNOWN = [*MISTAKES, *files()]  # a mistake takes the place of what is in any of these
 OTHER = {  # they ask the repository, the book or the tools, or start programs that take long
-    "api", "architecture", "benchmarks", "bibliography", "changelog", "cli_process", "closure",
-    "extensions", "identity", "inference_coverage", "lab", "lab_data", "mistakes", "mutate",
-    "notebook_bar", "notebooks", "page_rules", "pdf", "quick_benchmarks", "reader_extensions",
-    "readme", "refresh", "study", "supply_chain", "sweep", "sweep_of_the_book", "teaching",
-    "teaching_pages", "torchvision", "transformers_table", "wheel",
+    "api", "architecture", "benchmarks", "bibliography", "changelog", "choosing", "cli_process",
+    "closure", "extensions", "first_aid", "identity", "inference_coverage", "lab", "lab_data",
+    "mistakes", "mutate", "mutate_copy", "notebook_bar", "notebooks", "page_rules", "pdf",
+    "quick_benchmarks", "reader_extensions", "readme", "refresh", "study", "supply_chain", "sweep",
+    "sweep_of_the_book", "teaching", "teaching_pages", "torchvision", "transformers_table", "wheel",
 }  # fmt: skip
 COMPILED = {
     "functional.py", "kernels/__init__.py", "kernels/eager.py", "layers.py", "parametrizations.py",
