@@ -26,8 +26,8 @@ confirmed.RECORD = Path(__file__).parent / "claims.json"
 project, language = "small", "en"
 extensions = [
     "offline_mathjax", "claims", "claims_page", "guess", "takeaways", "public_names",
-    "chapter_head", "cited_in", "first_use", "figure_titles", "lighter", "norm_registry",
-    "exercises", "timetable",
+    "chapter_head", "cited_in", "first_use", "together", "figure_titles", "lighter",
+    "norm_registry", "exercises", "timetable",
     "sphinx_reredirects", "myst_nb", "sphinxcontrib.bibtex", "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
@@ -127,7 +127,8 @@ NOTEBOOKS = {
     ),
     "part/two.ipynb": notebook(
         "(ch-two)=\n# Two\n\nA {term}`batch` has a name already, so the batch is left. "
-        "See {numref}`fig-dot`. Here is $x^2$, from {cite:t}`a` and {cite:t}`b`.",
+        "See {numref}`fig-dot`. Here is $x^2$, 5 % of $y$ and `5 %`, from {cite:t}`a` "
+        "and {cite:t}`b`.",
         ("import a", "", "hide-input"),
         (CHECK, f"{Claim('Second.')}\n", "hide-input"),
         (f"# Solution. So.\n{CHECK}", f"{SOLVED}\n", "hide-cell"),
@@ -380,6 +381,13 @@ def test_a_word_of_the_glossary_leads_there_at_its_first_use_alone(site):
     assert f"of batch norm, and of a {found[1]}, is what" in text
     assert "glossary-word" not in article(site, "part/two.html")  # linked by hand
     assert "glossary-word" not in article(site, "back/all.html")
+
+
+def test_the_end_of_a_line_parts_no_number_from_its_percent_and_no_formula_from_its_comma(site):
+    text = (site / "part" / "two.html").read_text("utf-8")
+    formula = r'<span class="math notranslate nohighlight">\(x^2\)</span>'
+    assert f'<span class="together">{formula},</span> 5\u00a0% of <span class="math' in text
+    assert re.search(r"<code[^>]*><span[^>]*>5</span> <span[^>]*>%</span></code>", text)
 
 
 def test_a_page_brings_its_own_mathjax_if_it_has_formulas_and_no_script_of_icons(site):
