@@ -46,6 +46,9 @@ def test_the_check_begins_at_the_first_claim_or_where_its_figures_get_their_name
         ("plt.plot(x)\nplt.show()", ["hide-input"], "the drawing"),
         ("def draw(ax):\n    ax.plot(x)", ["hide-input"], "the drawing"),
         ("import torch\nx = 1", ["hide-input"], "the setup"),
+        ("for x in y:\n    print(x)", ["hide-cell"], "the numbers"),
+        ("for x in y:\n    print(x)", ["hide-input"], "the code"),
+        ("def shown(x):\n    print(x)", ["hide-cell"], "the code"),
         ("x = 1", ["hide-cell"], "the code"),
     ],
 )

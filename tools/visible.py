@@ -91,5 +91,8 @@ def label(source: str, tags: list[str]) -> str:
     names = {getattr(node, "id", getattr(node, "arg", "")) for node in ast.walk(tree)}
     if names & {"ax", "axes", "fig", "plt"}:
         return "the drawing"
+    outside = [one for one in tree.body if not isinstance(one, ast.FunctionDef)]
+    if "hide-cell" in tags and any(called(n) == "print" for one in outside for n in ast.walk(one)):
+        return "the numbers"
     first = tree.body[0]
     return "the setup" if isinstance(first, ast.Import | ast.ImportFrom) else "the code"

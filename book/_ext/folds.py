@@ -1,4 +1,4 @@
-"""Sphinx extension: a folded cell says what it holds: the check, the drawing, the setup, Solution.
+"""Sphinx extension: a folded cell says what it holds: the check, the drawing, the numbers, ...
 
 What is folded is decided by ``tools/visible.py``, with which the rules of the page are measured. A
 fold is a plain ``<details>``, so that it opens without a script. The picture comes first: what
