@@ -79,7 +79,8 @@ def checkup(
       targets not better from worse: then it says how far the outputs are from others.
     - what is small or rare: a repair must lower the loss by a tenth of what a constant guess loses,
       or by a fiftieth where other evidence says the same, in a few batches, of which some dozens
-      of samples are needed. What happens in one batch of a thousand is not in them.
+      of samples are needed, and without targets some batches. What happens in one batch of a
+      thousand is not in them.
     - a second cause behind a first one: what new statistics repair gets one name.
     - other processes, and all that is no matter of normalization.
 

@@ -27,7 +27,7 @@ CHAPTERS = {  # the label of the chapter that explains it
     "one-norm-two-domains": "ch-checkup",
     "degenerate-set": "ch-batch-size",
     "wrong-axis": "ch-layer-norm",
-    "padding-counted": "ch-batch-norm",
+    "padding-counted": "ch-checkup",
     "dropout-before-batch-norm": "ch-checkup",
     "momentum-convention": "ch-checkup",
     "ignored-flag": "ch-checkup",

@@ -59,11 +59,14 @@ class Judged(NamedTuple):
         return Judged(self.rows[order], None if self.losses is None else self.losses[order])
 
 
+Parts = list[tuple[int, Tensor, Tensor]]  # how many values, their means and variances
+
+
 class _Pooled:
     """Mean and unbiased variance of all that was added, per channel."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[int, Tensor, Tensor]] = []
+        self.parts: Parts = []
 
     def add(self, n: int, mean: Tensor, var: Tensor) -> None:
         self.parts.append((n, mean, var))
@@ -158,7 +161,33 @@ class Recalibration:
         before = self._judged()
         if _have_losses(before):
             return _by_loss(before, self._judged(chosen), self.guess)
-        return self._by_distance(before, self._judged(chosen, own=True))
+        proof = self._by_distance(before, self._judged(chosen, own=True))
+        if proof.shows and not self._are_off(chosen):
+            return proof._replace(holds=False, shows=False)
+        return proof
+
+    def _are_off(self, names: frozenset[str]) -> bool:
+        """Whether the batches of one half are off from what is remembered, in the direction in
+        which the other half is.
+
+        Without a loss it is batches that are counted and not samples, because the outputs of all
+        samples move together when statistics do.
+        """
+        halves = list(zip(self.found, self.halves, strict=True))
+        even = [  # those that each batch calls equally often
+            name
+            for name in self.layers
+            if name in names
+            and all(name in half and len(half[name].parts) % len(n) == 0 for half, n in halves)
+        ]
+        if not even:
+            return False
+        off = [
+            torch.cat([_off(self.layers[name], half[name].parts, len(n)) for name in even], 1)
+            for half, n in halves
+        ]
+        along = off[0] @ off[-1].mean(0)
+        return falls(along, torch.zeros_like(along), 0.0, LEVEL)
 
     def proof_of_input(self, change: Callable[[Any], Any], first: str) -> tuple[Proof, bool]:
         """With a function of the input in its place; and whether that alone helps, as new
@@ -169,8 +198,10 @@ class Recalibration:
         """
         before, after = self._judged(), self._judged(change=change)
         if not _have_losses(before):
-            return self._by_distance(before, after), False
+            return self._by_distance(before, after, LEVEL / TRIED), False
         proof = _by_loss(before, after, self.guess, LEVEL / TRIED)
+        if not proof.holds:
+            return proof, False
         anew, there = self._judged(frozenset(self.layers)), self._judged(frozenset([first]))
 
         def better(one: list[Judged], other: list[Judged]) -> bool:
@@ -178,7 +209,7 @@ class Recalibration:
 
         alone = better(after, anew)
         worse = better(anew, after) or (not alone and better(anew, there))
-        return proof._replace(holds=proof.holds and not worse), alone
+        return proof._replace(holds=not worse), alone
 
     def _judged(
         self,
@@ -212,7 +243,9 @@ class Recalibration:
         known = [one for one in lost if one is not None]
         return Judged(torch.cat(rows), torch.cat(known) if len(known) == len(lost) else None)
 
-    def _by_distance(self, before: list[Judged], after: list[Judged]) -> Proof:
+    def _by_distance(
+        self, before: list[Judged], after: list[Judged], level: float = LEVEL
+    ) -> Proof:
         """How far the outputs are from those with the statistics of the other half. Two halves
         differ by chance, and so does what remains."""
         goal = self._judged(frozenset(self.layers))
@@ -222,7 +255,7 @@ class Recalibration:
             torch.cat([(a.rows - b.rows).square().sum(1) for a, b in zip(one, goal, strict=True)])
             for one in (before, after)
         )
-        return _proof(first / unit, second / unit, unit=1.0, loss=False)
+        return _proof(first / unit, second / unit, unit=1.0, loss=False, level=level)
 
 
 def _have_losses(judged: list[Judged]) -> bool:
@@ -240,8 +273,10 @@ def _by_loss(
 
 
 def _proof(first: Tensor, second: Tensor, unit: float, loss: bool, level: float = LEVEL) -> Proof:
-    holds, shows = (falls(first, second, share * unit, level) for share in (WORTH, LITTLE))
-    return Proof(float(first.mean()), float(second.mean()), holds, shows, loss)
+    before, after = float(first.mean()), float(second.mean())
+    shows = falls(first, second, LITTLE * unit, level)
+    little = before - after <= WORTH * unit  # never, where the loss was not finite
+    return Proof(before, after, shows and not little, shows, loss)
 
 
 def _halves(batches: list[Batch]) -> tuple[list[list[Batch]], list[Tensor]]:
@@ -272,6 +307,16 @@ def _remembered(module: nn.Module, x: Tensor) -> tuple[int, Tensor, Tensor]:
         inside = x.detach().float().flatten(2).var(2).double()
         return len(x), mean, inside.mean(0)
     return x.numel() // x.shape[1], mean, var
+
+
+def _off(module: nn.Module, parts: Parts, batches: int) -> Tensor:
+    """For each batch how far its means are from what a layer remembers, in standard deviations,
+    and its variances, as the logarithm of their ratio: (batches, 2 C)."""
+    mean, var = (one.detach().double().flatten() for one in memory(module) or ())
+    eps = getattr(module, "eps", 1e-5)
+    means, variances = (torch.stack(column) for column in list(zip(*parts, strict=True))[1:])
+    off = (means - mean) / (var + eps).sqrt(), ((variances + eps) / (var + eps)).log()
+    return torch.cat(off, 1).reshape(batches, -1, 2 * len(mean)).mean(1)
 
 
 def _write(module: nn.Module, mean: Tensor, var: Tensor) -> None:

@@ -64,10 +64,15 @@ def _labels(patient: Patient, counts: list[int]) -> Tensor | None:
 
 def one_norm_two_domains(patient: Patient) -> Iterator[Finding]:
     """Whether one memory serves several calls, in a pass or in the user's step, that differ."""
+    several = _several(patient)
+    alike: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for layer, calls in several.items():
+        alike[tuple(len(rows) for rows, _ in calls)].append(layer)
     apart: dict[str, tuple[float, float, int]] = {}
-    for layer, calls in _several(patient).items():
-        if (found := _apart(calls)) and _stands_out(calls, LEVEL / len(patient.memories)):
-            apart[layer] = *found, len(calls)
+    for layers in alike.values():
+        far = {layer: found for layer in layers if (found := _apart(several[layer]))}
+        if far and _stand_out([several[layer] for layer in layers], LEVEL / len(alike)):
+            apart |= {layer: (*found, len(several[layer])) for layer, found in far.items()}
     if apart:
         worst = max(apart, key=lambda layer: sum(apart[layer][:2]))
         mean, var, count = apart[worst]
@@ -128,8 +133,10 @@ def _root(difference: Tensor, unit: Tensor) -> float:
     return float((difference / unit).square().mean().sqrt())
 
 
-def _stands_out(calls: Calls, level: float) -> bool:
-    """Whether the means of the samples differ between calls by more than chance."""
-    counts = torch.tensor([len(rows) for rows, _ in calls])
+def _stand_out(layers: list[Calls], level: float) -> bool:
+    """Whether the means of the samples differ between calls by more than chance, over all channels
+    of layers whose calls are of the same sizes."""
+    counts = torch.tensor([len(rows) for rows, _ in layers[0]])
     groups = torch.arange(len(counts)).repeat_interleave(counts)
-    return differ(torch.cat([rows for rows, _ in calls]), groups, level)
+    rows = torch.cat([torch.cat([rows for rows, _ in calls]) for calls in layers], dim=1)
+    return differ(rows, groups, level)
