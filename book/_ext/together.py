@@ -12,18 +12,23 @@ PUNCTUATION = re.compile(r"[.,;:?!)]+")
 
 
 def keep(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    for text in list(doctree.findall(nodes.Text)):
-        if PERCENT.search(text) and not isinstance(
-            text.parent, nodes.literal | nodes.literal_block
-        ):
-            text.parent.replace(text, nodes.Text(PERCENT.sub("\u00a0", text)))
-    for formula in list(doctree.findall(nodes.math)):
-        text = formula.next_node(descend=False, siblings=True)
-        if isinstance(text, nodes.Text) and (behind := PUNCTUATION.match(text)):
-            both = nodes.inline("", "", formula.deepcopy(), nodes.Text(behind[0]))
-            both["classes"] = ["together"]
-            text.parent.replace(text, nodes.Text(text[behind.end() :]))
-            formula.parent.replace(formula, both)
+    for element in list(doctree.findall(nodes.TextElement)):
+        if isinstance(element, nodes.literal | nodes.literal_block):
+            continue
+        together: list[nodes.Node] = []
+        for child in element.children:
+            if isinstance(child, nodes.Text):
+                said = PERCENT.sub("\u00a0", child)
+                behind = PUNCTUATION.match(said)
+                if behind and together and isinstance(together[-1], nodes.math):
+                    both = nodes.inline(classes=["together"])
+                    both += [together.pop(), nodes.Text(behind[0])]
+                    together.append(both)
+                    said = said[behind.end() :]
+                child = nodes.Text(said)
+            together.append(child)
+        element.children = []
+        element += together
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
