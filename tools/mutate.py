@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,8 +43,9 @@ OTHER = {  # they ask the repository, the book or the tools, or start programs t
     "api", "architecture", "benchmarks", "bibliography", "changelog", "choosing", "cli_process",
     "closure", "extensions", "first_aid", "identity", "inference_coverage", "lab", "lab_data",
     "mistakes", "mutate", "mutate_copy", "notebook_bar", "notebooks", "page_rules", "pdf",
-    "quick_benchmarks", "reader_extensions", "readme", "refresh", "study", "supply_chain", "sweep",
-    "sweep_of_the_book", "teaching", "teaching_pages", "torchvision", "transformers_table", "wheel",
+    "quick_benchmarks", "reader_extensions", "readme", "readme_runs", "refresh", "study",
+    "supply_chain", "sweep", "sweep_of_the_book", "teaching", "teaching_pages",
+    "torchvision", "transformers_table", "wheel",
 }  # fmt: skip
 COMPILED = {
     "functional.py", "kernels/__init__.py", "kernels/eager.py", "layers.py", "parametrizations.py",
@@ -205,11 +207,12 @@ def answer(folder: Path, name: str, work: Callable[[], Any]) -> Any:
 
 
 def copy_to(folder: Path) -> None:
-    ignore = shutil.ignore_patterns("__pycache__", "web", "*.ipynb")
-    for name in "normtutorial", "tests", "tools", "benchmarks":
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in "conftest.py", "pyproject.toml", "README.md", "_toc.yml":
-        shutil.copy(ROOT / name, folder)
+    """Copy what belongs to the repository, also what is not committed yet."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(lambda name: name and (ROOT / name).exists(), listed.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     (folder / "home").mkdir()
 
 
