@@ -66,6 +66,26 @@ def test_units_are_matched_by_correlation_whatever_their_scale():
     assert torch.equal(found[0], orders()[0].argsort())
 
 
+def test_units_are_matched_by_correlation_whatever_their_mean():
+    model = network()
+    weight, bias = model.linear1.weight.data, model.linear1.bias.data
+    weight.copy_(0.3 * weight[:1] + 0.1 * weight)  # units that are much alike
+    bias.copy_(torch.linspace(5, 30, 8))
+    other = reorder_units(model, orders())
+    other.linear1.bias.data.copy_(torch.linspace(25, 5, 8)[orders(seed=1)[0]])
+    assert torch.equal(match_units(model, other, images())[0], orders()[0].argsort())
+
+
+def test_units_that_are_much_alike_are_matched_whatever_their_scale():
+    model = network(seed=1)
+    weight, scale = model.linear1.weight.data, torch.logspace(-2, 2, 8)[:, None]
+    weight.copy_((weight[:1] + 0.2 * weight) * scale)
+    model.linear1.bias.data.zero_()
+    other = reorder_units(model, orders())
+    other.linear1.weight.data.mul_(scale[orders(seed=1)[0]])
+    assert torch.equal(match_units(model, other, images())[0], orders()[0].argsort())
+
+
 def test_dead_units_are_assigned_and_disturb_nobody():
     model = network()
     model.linear1.bias.data[2] = -100

@@ -10,9 +10,13 @@ from torch import nn
 
 from checkup_cases import FAULTS, HEALTHY, batches, convnet, images, mlp, train, trained
 from normtutorial import checkup
-from normtutorial.diagnosis import chance, repair, samples
+from normtutorial.diagnosis import chance, findings, repair, samples
 
 PROMISED = 1e-3
+
+
+def test_what_chance_has_a_say_in_are_findings():
+    assert set(chance.TESTS) <= set(findings.CHAPTERS)
 
 
 @pytest.fixture

@@ -168,8 +168,13 @@ def test_sides_that_cannot_be_compared_are_refused(a, b):
 
 @pytest.mark.parametrize("a", ["a", None, {1: 2}.values()])
 def test_sides_are_numbers(a):
-    with pytest.raises(TypeError, match="above expects numbers, lists of numbers, tensors or"):
+    with pytest.raises(TypeError, match=r"^above expects numbers, lists of numbers, tensors or"):
         above(1, a)
+
+
+def test_a_comparison_stays_what_it_is():
+    with pytest.raises(AttributeError, match="cannot assign"):
+        below(3, 2).holds = True
 
 
 def test_a_comparison_is_joined_with_another_alone():
@@ -205,6 +210,10 @@ def test_other_consoles_show_what_they_have_and_it_is_read_back(monkeypatch, enc
     line = printed(monkeypatch, encoding, "β is 0.", measured="0 ± 1")
     assert line == f"{shown}\n"
     assert str(Claim.parse(shown)) == shown.replace("[ok]", "✓")
+
+
+def test_a_mark_in_the_statement_is_no_mark(monkeypatch):
+    assert printed(monkeypatch, "ascii", "✓ is a mark.") == "[ok] \\u2713 is a mark.\n"
 
 
 def test_a_stream_that_names_no_encoding_takes_any_text(monkeypatch):

@@ -36,15 +36,28 @@ def test_below_nine_seeds_it_is_the_paired_t_test():
     assert "at least" not in str(found)
 
 
-def test_from_nine_seeds_on_p_is_the_share_of_signs_with_a_mean_as_far_from_zero():
-    found = over_seeds(DIFFERENCES, [0.0] * 9)
-    signed = [
-        abs(sum(s * d for s, d in zip(signs, DIFFERENCES, strict=True)))
-        for signs in itertools.product([1, -1], repeat=9)
-    ]
-    as_far = sum(s >= sum(DIFFERENCES) - 1e-12 for s in signed)
-    assert found.method == "permutations" and found.least_p == 2**-8
-    assert found.p == pytest.approx(as_far / 2**9)
+@pytest.mark.parametrize("more", [[], [0.115, -0.229, 0.61, 0.302]], ids=["9 seeds", "13 seeds"])
+def test_from_nine_seeds_on_p_is_the_share_of_signs_with_a_mean_as_far_from_zero(more):
+    differences = DIFFERENCES + more
+    n = len(differences)
+    found = over_seeds(differences, [0.0] * n)
+    signs = torch.tensor(list(itertools.product([1.0, -1.0], repeat=n)), dtype=torch.float64)
+    signed = (signs @ torch.tensor(differences, dtype=torch.float64)).abs()
+    as_far = (signed >= sum(differences) - 1e-12).sum().item()
+    assert found.method == "permutations" and found.least_p == 2.0 ** (1 - n)
+    assert found.p == pytest.approx(as_far / 2**n)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6, -1.0])
+def test_a_sum_that_is_zero_but_for_rounding_counts_at_any_scale_and_on_both_sides(scale):
+    differences = [0.1, 0.2, -0.3, 0.3, 0.6, 0.2, 0.5, -0.4, 0.1]
+    exact = over_seeds([10 * round(d * 10) / 10 for d in differences], [0.0] * 9)
+    assert over_seeds([scale * d for d in differences], [0.0] * 9).p == exact.p < 1
+
+
+def test_two_seeds_are_enough_for_an_interval():
+    found = over_seeds([1.0, 2.0], [0.0, 0.0])
+    assert found.low < found.mean == 1.5 < found.high
 
 
 @pytest.mark.parametrize("end", ["low", "high"])
@@ -75,9 +88,11 @@ def test_differences_that_do_not_scatter_have_an_interval_of_one_point(n, shift,
 
 @pytest.mark.parametrize("n", [5, 9])
 @pytest.mark.parametrize("b", [0.0, 0.3], ids=["apart", "the same"])
-def test_differences_that_scatter_by_rounding_alone_do_not_scatter(n, b):
-    found = over_seeds([0.1 + 0.2, *[0.3] * (n - 1)], [b] * n)
-    assert found[:3] == pytest.approx([0.3 - b] * 3, abs=1e-12)
+@pytest.mark.parametrize("scale", [2.0**-20, 1.0, 2.0**20])
+def test_differences_that_scatter_by_rounding_alone_do_not_scatter(n, b, scale):
+    numbers = [0.1 + 0.2, *[0.3] * (n - 1)]
+    found = over_seeds([scale * x for x in numbers], [scale * b] * n)
+    assert found[:3] == pytest.approx([scale * (0.3 - b)] * 3, abs=scale * 1e-12)
     assert found.p == (1.0 if b else 2.0 ** (1 - n))
 
 
@@ -86,7 +101,7 @@ def test_differences_that_scatter_by_rounding_alone_do_not_scatter(n, b):
     [([1.0], [2.0]), ([1.0, 2.0], [1.0]), ([[1.0]], [[1.0]]), ([1.0, torch.nan], [0.0, 1.0])],
 )
 def test_seeds_without_two_numbers_are_refused(a, b):
-    with pytest.raises(ValueError, match=r"over_seeds expects (two numbers for|finite numbers)"):
+    with pytest.raises(ValueError, match=r"^over_seeds expects (two numbers for|finite numbers)"):
         over_seeds(a, b)
 
 
@@ -112,7 +127,7 @@ def test_two_that_are_right_on_the_same_images_do_not_differ():
     "a, b", [(right(1), right(1)[:50]), (right(1).float(), right(1)), (right(1)[:0], right(1)[:0])]
 )
 def test_images_that_are_no_pairs_are_refused(a, b):
-    with pytest.raises(ValueError, match="over_images expects"):
+    with pytest.raises(ValueError, match=r"^over_images expects"):
         over_images(a, b)
 
 
@@ -124,6 +139,7 @@ def test_images_that_are_no_pairs_are_refused(a, b):
         ([0.02, 0.02], [0.04, 0.04]),
         ([0.01, 0.02, 0.03, 0.04], [0.04, 0.06, 0.06, 0.06]),
         ([0.5, 0.001, 0.9], [1.0, 0.003, 1.0]),
+        ([0.6, 0.7], [1.0, 1.0]),
     ],
 )
 def test_each_p_pays_for_the_comparisons_that_were_made(p, adjusted):
@@ -132,7 +148,7 @@ def test_each_p_pays_for_the_comparisons_that_were_made(p, adjusted):
 
 @pytest.mark.parametrize("p", [[-0.1], [1.1], [float("nan")], ["0.1"]])
 def test_what_is_no_chance_is_refused(p):
-    with pytest.raises(ValueError, match="holm expects each p from 0 to 1"):
+    with pytest.raises(ValueError, match=r"^holm expects each p from 0 to 1"):
         holm(p)
 
 
@@ -151,13 +167,29 @@ def test_the_larger_a_difference_is_the_fewer_seeds_it_needs():
     assert needed[-3:] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("numbers", [(0, 1), (1, 0), (1, 1, 1), (torch.nan, 1)])
-def test_what_needs_no_number_of_seeds_is_refused(numbers):
-    with pytest.raises(ValueError, match="seeds_needed expects"):
+@pytest.mark.parametrize(
+    "numbers, what",
+    [((0, 1), "effect"), ((1, 0), "spread"), ((1, 1, 1), "power"), ((torch.nan, 1), "effect")],
+)
+def test_what_needs_no_number_of_seeds_is_refused(numbers, what):
+    with pytest.raises(ValueError, match=rf"^seeds_needed expects .*\b{what}\b"):
         seeds_needed(*numbers)
 
 
-@pytest.mark.parametrize("numbers", [(0, 1), (0.2, 0.1), (0.1, 1.1), (0.1, 0.2, 0)])
-def test_what_needs_no_number_of_images_is_refused(numbers):
-    with pytest.raises(ValueError, match="images_needed expects"):
+def test_the_number_of_seeds_is_the_least_that_sees_the_difference():
+    stats = pytest.importorskip("scipy.stats")
+    for effect in (0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.4, 2.7):
+        n = seeds_needed(effect, 1)
+        power = [
+            stats.nct.sf(stats.t.isf(0.025, m - 1), m - 1, effect * m**0.5) for m in (n - 1, n)
+        ]
+        assert power[0] < 0.8 <= power[1]
+
+
+@pytest.mark.parametrize(
+    "numbers, what",
+    [((0, 1), "effect"), ((0.2, 0.1), "share"), ((0.1, 1.1), "share"), ((0.1, 0.2, 0), "power")],
+)
+def test_what_needs_no_number_of_images_is_refused(numbers, what):
+    with pytest.raises(ValueError, match=rf"^images_needed expects .*\b{what}\b"):
         images_needed(*numbers)

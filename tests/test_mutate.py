@@ -149,8 +149,11 @@ def test_a_mutant_that_ends_as_its_time_does_is_not_killed_but_answered_for(tmp_
 def test_a_line_that_is_executed_at_import_is_shown_to_the_tests_named_after_its_file_too(package):
     seconds = {"tests/test_one.py::a": 0.1, "tests/test_two.py::b": 0.1, "tests/test_x.py::c": 0.1}
     survey = mutate.Survey(seconds, {"one.py": {3: ["tests/test_two.py::b"]}})
-    assert survey.asked(on(1)) == ["tests/test_one.py::a", "tests/test_two.py::b"]
+    both = ["tests/test_one.py::a", "tests/test_two.py::b"]
+    assert survey.asked(on(1)) == both
     assert survey.asked(on(3)) == ["tests/test_two.py::b"]
+    survey.tests["one.py"][3].append("")  # also while the tests were collected
+    assert survey.asked(on(3)) == both
 
 
 def test_tests_are_named_after_a_file_its_folder_or_are_its_examples():

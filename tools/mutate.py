@@ -81,9 +81,9 @@ class Survey:
     def asked(self, mutant: Mutant | Known) -> list[str]:
         """The tests to show it to: variants of different tests by turns, the short ones first."""
         lines = self.tests.get(mutant.file, {})
-        names = {name for line in mutant.lines for name in lines.get(line, ())}
-        if not names:  # executed at import, or by no test
-            names = {name for found in lines.values() for name in found}
+        found = {name for line in mutant.lines for name in lines.get(line, ())}
+        names = found - {""} or {name for names in lines.values() for name in names} - {""}
+        if not found or "" in found:  # at import, while tests were made, or by no test
             names |= named_after(mutant.file, self.seconds)
         if not names:
             names = set(self.seconds)
@@ -232,8 +232,7 @@ def survey(folder: Path) -> Survey:
         paths = {Path(path): path for path in data.measured_files()}
         tests = {
             path.relative_to(package).as_posix(): {
-                line: sorted(filter(None, found))
-                for line, found in data.contexts_by_lineno(name).items()
+                line: sorted(found) for line, found in data.contexts_by_lineno(name).items()
             }
             for path, name in paths.items()
             if path.is_relative_to(package)
