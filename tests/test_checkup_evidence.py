@@ -1,5 +1,7 @@
 """What the checks take for evidence: where features are, what a map repairs, what a gain is."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -131,3 +133,19 @@ def test_minus_infinity_is_named_where_nan_comes_of_it():
     assert not checkup(masked, batches()).faults
     (fault,) = checkup(nn.Sequential(masked, Divided()), batches()).faults
     assert (fault.name, fault.layer) == ("nonfinite-activation", "1")
+
+
+def test_what_a_layer_puts_out_is_not_kept_from_batch_to_batch():
+    made, alive = [], []
+
+    class Counted(nn.Conv2d):
+        def forward(self, x):
+            y = super().forward(x)
+            made.append(weakref.ref(y))
+            alive.append(sum(one() is not None for one in made))
+            return y
+
+    model = train(convnet(), images)
+    model[0].__class__ = Counted
+    assert not checkup(model, batches(images)).faults
+    assert len(alive) > 8 and max(alive) <= 2

@@ -37,30 +37,42 @@ class Producer:
 
     Attributes:
         name, module: which one.
-        output: what it has put out, or what an activation has made of it since.
-        dim: of the features, counted from the front.
+        dim: of the features in the input of the norm, counted from the front.
     """
 
     name: str
     module: nn.Module
-    output: Tensor
     dim: int
 
     @classmethod
-    def of(cls, name: str, module: nn.Module, output: Any) -> "Producer | None":
+    def of(cls, name: str, module: nn.Module, output: Tensor) -> "Producer | None":
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+            return cls(name, module, 1 if output.ndim > module.weight.ndim - 1 else 0)
+        if isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)):
+            return cls(name, module, output.ndim - 1)
+        return None
+
+
+@dataclass
+class _Followed:
+    """A producer with what it has put out, or what an activation has made of it since. Whoever
+    keeps this keeps that tensor, too."""
+
+    producer: Producer
+    output: Tensor
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module, output: Any) -> "_Followed | None":
         first = tensors(output).get("")
         if first is None or first.ndim < 2 or not is_real(first):
             return None
-        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            return cls(name, module, first, 1 if first.ndim > module.weight.ndim - 1 else 0)
-        if isinstance(module, (nn.Linear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)):
-            return cls(name, module, first, first.ndim - 1)
-        return None
+        producer = Producer.of(name, module, first)
+        return None if producer is None else cls(producer, first)
 
-    def before(self, x: Tensor) -> "Producer | None":
-        """With its features where they are in x, if x is its output turned over or has its shape;
-        else None."""
-        y, dim = self.output, self.dim
+    def before(self, x: Tensor) -> Producer | None:
+        """The producer, with its features where they are in x, if x is its output turned over or
+        has its shape; else None."""
+        y, dim = self.output, self.producer.dim
         if _share(x, y) and x.ndim == y.ndim:
             where = [
                 d
@@ -68,10 +80,10 @@ class Producer:
                 if (x.shape[d], x.stride(d)) == (y.shape[dim], y.stride(dim))
             ]
             if len(where) == 1:
-                return replace(self, dim=where[0])
-        return self if x.shape == y.shape else None
+                return replace(self.producer, dim=where[0])
+        return self.producer if x.shape == y.shape else None
 
-    def after(self, module: nn.Module, x: Tensor, output: Any) -> "Producer":
+    def after(self, module: nn.Module, x: Tensor, output: Any) -> "_Followed":
         """The same behind a module that may be an activation, without parameters and of one
         shape."""
         y = tensors(output).get("")
@@ -80,7 +92,7 @@ class Producer:
         if any(True for _ in module.parameters()) or not _share(x, self.output):
             return self
         turned = self.before(x)
-        return self if turned is None else replace(turned, output=y)
+        return self if turned is None else _Followed(turned, y)
 
 
 def _share(x: Tensor, y: Tensor) -> bool:
@@ -183,7 +195,7 @@ class _Watcher:
         self.seen, self.i, self.n, self.names = seen, i, size(batch), names
         self.padding = padding(batch.x)
         self.calls: Counter[str] = Counter()
-        self.last: Producer | None = None
+        self.last: _Followed | None = None
         self.put_out: Any = None  # by the last one
         self.low = ""  # the first that made minus infinity
         self.asking = False  # the layer itself, which is no call of the model's
@@ -202,8 +214,8 @@ class _Watcher:
             self.asking = True
             self.seen.calls.append(self._look(self.names[id(module)], module, x, output))
             self.asking = False
-        if producer := Producer.of(name, module, output):
-            self.last, self.put_out = producer, output
+        if followed := _Followed.of(name, module, output):
+            self.last, self.put_out = followed, output
         elif self.last:
             self.last = self.last.after(module, x, output)
 
