@@ -19,6 +19,35 @@ def test_what_chance_has_a_say_in_are_findings():
     assert set(chance.TESTS) <= set(findings.CHAPTERS)
 
 
+@pytest.mark.parametrize("t, found", [(4.5, False), (4.6, True)])
+def test_a_fall_is_told_from_chance_by_students_t(t, found):
+    assert stats.t.isf(0.01, 3) == pytest.approx(4.54, abs=0.01)  # four samples
+    d = t / 3**0.5 + torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    assert chance.falls(d, torch.zeros(4), 0.0, level=0.01) is found
+
+
+def test_a_fall_that_does_not_scatter_is_shown_by_two_samples_and_must_be_worth_it():
+    for worth, found in ((0.9, True), (1.1, False)):
+        assert chance.falls(torch.ones(2), torch.zeros(2), worth) is found
+
+
+def test_what_becomes_finite_has_fallen_and_what_does_not_has_not():
+    infinite = torch.tensor([torch.inf, 1.0, 2.0])
+    assert chance.falls(infinite, torch.ones(3), 0.1) is True
+    assert not chance.falls(infinite, infinite, 0.1)
+
+
+def test_the_share_between_groups_is_all_or_nothing_or_the_mean_over_columns():
+    rows = torch.tensor([[0.0], [0.0], [3.0], [3.0]])
+    groups, crossed = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+    assert chance.share_between(rows, groups) == pytest.approx(1)
+    assert chance.share_between(rows, crossed) == pytest.approx(0)
+    both = torch.cat([rows, 5 * rows[[0, 2, 1, 3]]], 1)
+    assert chance.share_between(both, groups) == pytest.approx(0.5)
+    wide = both.repeat(1, 4)  # more columns than samples
+    assert chance.share_between(wide, groups) == pytest.approx(0.5)
+
+
 @pytest.fixture
 def made(monkeypatch):
     """All tests that a checkup makes as long as none finds anything: which, and at what level."""
