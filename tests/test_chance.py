@@ -42,6 +42,8 @@ def test_the_share_between_groups_is_all_or_nothing_or_the_mean_over_columns():
     groups, crossed = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
     assert chance.share_between(rows, groups) == pytest.approx(1)
     assert chance.share_between(rows, crossed) == pytest.approx(0)
+    alone = torch.tensor([0, 0, 1, 2])  # groups of two, of one and of one
+    assert chance.share_between(rows, alone) == pytest.approx(1)
     both = torch.cat([rows, 5 * rows[[0, 2, 1, 3]]], 1)
     assert chance.share_between(both, groups) == pytest.approx(0.5)
     wide = both.repeat(1, 4)  # more columns than samples
