@@ -58,8 +58,8 @@ def test_dyt_is_a_leaf_of_a_graph_and_copies_are_the_same():
 @pytest.mark.parametrize(
     "call, match",
     [
-        (lambda: DyT(0), "DyT expects each size of at least 1; got 0"),
-        (lambda: DyT(5, alpha=-1.0), "positive, finite number for alpha; got -1.0"),
+        (lambda: DyT(0), "^DyT expects each size of at least 1; got 0"),
+        (lambda: DyT(5, alpha=-1.0), "^DyT expects a positive, finite number for alpha; got -1.0"),
         (
             lambda: DyT(5)(torch.zeros(4, 6)),
             r"DyT\(\(5,\)\) expects input \(..., 5\); got .* \(4, 6\)",

@@ -218,6 +218,8 @@ LIVING = (
     ("layers.py", '"positions..."', "X", "words for people"),
     ("layers.py", "momentum = 0.0 if momentum is None", "0.0  ->  1.0",
      "not used where momentum is None"),
+    ("layers.py", "momentum, eps, group=group", "",
+     "noticed by tests of several processes, whose lines are not followed"),
     ("layers.py", "divisors = ", "1  ->  2", "a number never divides its predecessor"),
     ("models/averaging.py", "@torch.no_grad()", "", "what is copied has no gradient anyway"),
     ("models/mlp.py", "keepdim=g.ndim > 0", "0  ->  1", "a length of one dim is of no weight"),
