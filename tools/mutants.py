@@ -218,7 +218,7 @@ LIVING = (
     ("layers.py", '"positions..."', "X", "words for people"),
     ("layers.py", "momentum = 0.0 if momentum is None", "0.0  ->  1.0",
      "not used where momentum is None"),
-    ("layers.py", "momentum, eps, group=group", "",
+    ("layers.py", "return NF.batch_norm(", "normalize=kernels.normalize))",
      "noticed by tests of several processes, whose lines are not followed"),
     ("layers.py", "divisors = ", "1  ->  2", "a number never divides its predecessor"),
     ("models/averaging.py", "@torch.no_grad()", "", "what is copied has no gradient anyway"),
